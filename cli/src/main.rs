@@ -1,0 +1,52 @@
+//! The `provost` command: scan, test, bundle, fleet, demo. Parses arguments and hands over.
+
+mod commands;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Policy as code for fleets of Kubernetes clusters.
+#[derive(Parser)]
+#[command(name = "provost", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    /// When to use colours.
+    #[arg(long, global = true, value_enum, default_value_t = output::Color::Auto)]
+    color: output::Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Scan(commands::scan::Args),
+    Test(commands::test::Args),
+    Bundle(commands::bundle::Args),
+    Root(commands::root::Args),
+    Keys(commands::keys::Args),
+    Fleet(commands::fleet::Args),
+    VerifyReports(commands::verify_reports::Args),
+    Doctor(commands::doctor::Args),
+    Agent(commands::agent::Args),
+    Demo(commands::demo::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    output::set_color(cli.color);
+    let result = match cli.command {
+        Command::Scan(args) => commands::scan::run(args),
+        Command::Test(args) => commands::test::run(args),
+        Command::Bundle(args) => commands::bundle::run(args),
+        Command::Root(args) => commands::root::run(args),
+        Command::Keys(args) => commands::keys::run(args),
+        Command::Fleet(args) => commands::fleet::run(args),
+        Command::VerifyReports(args) => commands::verify_reports::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
+        Command::Agent(args) => commands::agent::run(args),
+        Command::Demo(args) => commands::demo::run(args),
+    };
+    exit::report(result)
+}

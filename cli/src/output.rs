@@ -1,0 +1,72 @@
+//! What commands share when they print: colours that switch off, and the output formats.
+
+use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::ValueEnum;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Output of commands that print one document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Pretty,
+    Json,
+}
+
+static COLOR: AtomicBool = AtomicBool::new(false);
+
+/// Decides once, at start. `auto` means a terminal that has not asked for no colour.
+pub fn set_color(color: Color) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "NO_COLOR and TERM are the terminal's, not settings"
+    )]
+    let wanted = || {
+        std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+    };
+    let on = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => std::io::stdout().is_terminal() && wanted(),
+    };
+    COLOR.store(on, Ordering::Relaxed);
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Style {
+    Bold,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+    Blue,
+    Cyan,
+}
+
+/// `text` in `style`, or as it is where colours are off.
+pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
+    if !COLOR.load(Ordering::Relaxed) {
+        return text.to_string();
+    }
+    let code = match style {
+        Style::Bold => 1,
+        Style::Dim => 2,
+        Style::Red => 31,
+        Style::Green => 32,
+        Style::Yellow => 33,
+        Style::Blue => 34,
+        Style::Cyan => 36,
+    };
+    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+pub fn error_label() -> String {
+    paint(Style::Red, "error:")
+}
