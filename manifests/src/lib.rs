@@ -1,1 +1,18 @@
-//! manifests
+//! Files to Kubernetes objects with positions: YAML and JSON, directories, several documents in
+//! a file, Lists, standard input.
+//!
+//! Scalars resolve as the API server's YAML library resolves them, so that a policy sees here
+//! what it sees in the cluster. One bad document never loses its file, one bad file never stops
+//! the rest: each is a [`Problem`] with its position. Nothing is rendered: what is a template, a
+//! patch or a kustomization is said to be one. Everything has a limit (see [`limits`]).
+
+mod de;
+pub mod document;
+pub mod limits;
+pub mod load;
+pub mod node;
+
+pub use de::Error as DeserializeError;
+pub use document::{Class, Document, Problem, ProblemKind, Resource, Why};
+pub use load::{Loaded, Options, load};
+pub use node::{Entry, Node, Position, Value};

@@ -1,0 +1,16 @@
+//! Limits of reading. Each is far above what real manifests need and far below what hurts.
+
+/// One file, or standard input. `kubectl get -A -o yaml` of a large cluster stays below.
+pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Files of one run.
+pub const MAX_FILES: usize = 200_000;
+/// Documents of one file, items of Lists included.
+pub const MAX_DOCUMENTS_PER_FILE: usize = 100_000;
+/// Levels of mappings and lists within one document; Kubernetes' own schemas stay below 40.
+pub const MAX_DEPTH: usize = 128;
+/// Values that the aliases of one document may expand to.
+pub const MAX_ALIASED_NODES: usize = 50_000;
+/// Text that the aliases of one document may expand to.
+pub const MAX_ALIASED_BYTES: usize = 8 * 1024 * 1024;
+/// Folders within folders.
+pub const MAX_FOLDER_DEPTH: usize = 64;
