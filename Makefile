@@ -1,0 +1,26 @@
+# The two commands a newcomer needs are `make demo` and `make test`; the rest are parts of them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test build lint tools clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: build ## run a fleet of six agents and one hub on this machine until Ctrl-C
+	@target/debug/provost demo
+
+build: ## build the three programs
+	cargo build --locked --bin provost --bin provost-agent --bin provost-aggregator
+
+test: ## install what the tests need and run all of them
+	@testkit/test.sh
+
+lint: ## format and lints only
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+tools: ## build the test programs written in Go (OPA as oracle, a real control plane)
+	@testkit/build-go.sh oracle
+	@testkit/build-go.sh controlplane
+
+clean: ## remove what was built in the tree
+	cargo clean

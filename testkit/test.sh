@@ -1,0 +1,61 @@
+#!/bin/bash
+# Everything that `make test` runs, in order, with the time of each step. Stops at the first failure.
+#
+# CI=true turns what would be left out (no Go, no corpus beside the tree) into a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+started=$SECONDS
+summary=()
+
+step() {
+  local name=$1 begun=$SECONDS
+  shift
+  printf '\n==> %s\n' "$name"
+  if ! "$@"; then
+    printf '\nFAILED: %s (after %d s)\n' "$name" $((SECONDS - begun))
+    exit 1
+  fi
+  summary+=("$(printf '%6d s  %s' $((SECONDS - begun)) "$name")")
+}
+
+missing() {
+  if [ "${CI:-}" = true ]; then
+    echo "missing in CI: $1"
+    exit 1
+  fi
+  echo "left out: $1"
+}
+
+# Exported paths are how Rust tests find the programs; unset means that they say what they leave out.
+go_tools() {
+  PROVOST_ORACLE=$(testkit/build-go.sh oracle | tail -1)
+  export PROVOST_ORACLE
+  if [ -z "${KUBECONFIG:-}${KUBEBUILDER_ASSETS:-}" ]; then
+    PROVOST_CONTROLPLANE=$(testkit/build-go.sh controlplane | tail -1)
+    export PROVOST_CONTROLPLANE
+  fi
+}
+
+opa_tests() {
+  "$PROVOST_ORACLE" test policies --ignore '*.yaml'
+}
+
+command -v cargo >/dev/null || { echo "cargo is not installed: see https://rustup.rs"; exit 2; }
+[ -d ../shared/corpus ] || missing "the corpus of real manifests (../shared/corpus)"
+
+step "format" cargo fmt --all --check
+if command -v go >/dev/null; then
+  step "test programs in Go (cached by their sources)" go_tools
+else
+  missing "Go 1.26: the tests against OPA and a real API server"
+fi
+step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+step "build" cargo build --workspace --all-targets --locked
+step "tests" cargo test --workspace --locked
+[ -z "${PROVOST_ORACLE:-}" ] || step "policy tests by OPA" opa_tests
+step "policy tests by provost" target/debug/provost test policies
+
+printf '\nTime of each step:\n'
+printf '%s\n' "${summary[@]}"
+printf 'all passed in %d s\n' $((SECONDS - started))

@@ -1,0 +1,3 @@
+//! Tests over the whole workspace: the rules of the tree, and the parts working together.
+
+mod tidy;

@@ -1,0 +1,192 @@
+//! The rules of the tree that no lint knows: who owns which library, which crate may see which,
+//! how large a file may grow, and how it begins.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Library, and the places (prefixes of paths) that may name it.
+const OWNERS: &[(&str, &[&str])] = &[
+    ("regorus", &["engine/"]),
+    ("kube", &["agent/src/cluster", "agent/src/admission", "testkit/"]),
+    ("k8s_openapi", &["agent/src/cluster", "agent/src/admission", "testkit/"]),
+    (
+        "tonic",
+        &[
+            "proto/",
+            "agent/src/uplink",
+            "aggregator/src/session",
+            "agent/tests/",
+            "aggregator/tests/",
+            "testkit/",
+        ],
+    ),
+    ("sled", &["agent/src/spool"]),
+    ("sqlx", &["aggregator/src/store"]),
+    (
+        "axum",
+        &[
+            "aggregator/src/api",
+            "aggregator/src/ui",
+            "agent/src/admission",
+            "runtime/src/admin.rs",
+            "testkit/",
+        ],
+    ),
+    ("opentelemetry", &["runtime/src/telemetry"]),
+    ("opentelemetry_sdk", &["runtime/src/telemetry"]),
+    ("opentelemetry_otlp", &["runtime/src/telemetry"]),
+    ("rustls", &["runtime/src/tls", "agent/tests/", "aggregator/tests/", "testkit/"]),
+    ("rcgen", &["runtime/src/pki"]),
+    ("x509_parser", &["runtime/src/pki"]),
+    ("reqwest", &["cli/src/hub", "aggregator/tests/", "testkit/"]),
+    ("serde_saphyr", &["manifests/", "bundle/", "runtime/src/config.rs"]),
+    ("aws_lc_rs", &["trust/", "runtime/"]),
+];
+
+/// Crate, and the crates of ours that it may depend on. `testkit` may see all, as a dev-dependency.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("runtime", &[]),
+    ("trust", &["model"]),
+    ("proto", &["model", "trust"]),
+    ("bundle", &["model", "trust"]),
+    ("engine", &["model", "bundle"]),
+    ("manifests", &["model"]),
+    ("agent", &["model", "trust", "bundle", "engine", "manifests", "proto", "runtime"]),
+    ("aggregator", &["model", "trust", "bundle", "engine", "proto", "runtime"]),
+    ("cli", &["model", "trust", "bundle", "engine", "manifests", "proto", "runtime"]),
+];
+
+const MAX_FILE_LINES: usize = 500;
+const FORBIDDEN_NAMES: &[&str] = &["mod.rs", "util", "utils", "common", "helpers", "misc"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("testkit stands in the root").to_owned()
+}
+
+/// Every Rust source of the workspace, by its path from the root.
+fn sources() -> Vec<(String, String)> {
+    let crates = ARROWS.iter().map(|(name, _)| *name).chain(["testkit"]);
+    let mut found = Vec::new();
+    for name in crates {
+        collect(&root().join(name), &mut found);
+    }
+    assert!(found.len() > 20, "found only {} sources: the walk is broken", found.len());
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.map(|entry| entry.expect("a readable entry").path()) {
+        if entry.is_dir() {
+            collect(&entry, found);
+        } else if entry.extension().is_some_and(|e| e == "rs") {
+            let path = entry.strip_prefix(root()).expect("below the root").to_string_lossy();
+            found.push((path.into_owned(), fs::read_to_string(&entry).expect("UTF-8")));
+        }
+    }
+}
+
+fn report(rule: &str, broken: &[String]) {
+    assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
+}
+
+/// `regorus::` or `use regorus;` in code, not in comments or strings that merely name it.
+fn names_library(line: &str, library: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    let Some(position) = code.find(library) else { return false };
+    let before = code[..position].chars().next_back();
+    let after = &code[position + library.len()..];
+    let starts = before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '"' && c != '-');
+    starts
+        && (after.starts_with("::")
+            || (code.trim_start().starts_with("use ") && after.starts_with(';')))
+}
+
+#[test]
+fn each_heavy_library_is_named_only_by_its_owner() {
+    let mut broken = Vec::new();
+    for (path, text) in sources() {
+        for (library, places) in OWNERS {
+            let allowed = places.iter().any(|place| path.starts_with(place));
+            if allowed || path.ends_with("tests/it/tidy.rs") {
+                continue;
+            }
+            for (number, line) in text.lines().enumerate() {
+                if names_library(line, library) {
+                    broken.push(format!(
+                        "{path}:{}: {library} belongs to {}",
+                        number + 1,
+                        places.join(", ")
+                    ));
+                }
+            }
+        }
+    }
+    report("a library is used outside its owner", &broken);
+}
+
+#[test]
+fn crates_depend_one_way() {
+    let mut broken = Vec::new();
+    for (name, allowed) in ARROWS {
+        let manifest =
+            fs::read_to_string(root().join(name).join("Cargo.toml")).expect("a manifest");
+        let normal = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        for line in normal.lines() {
+            let Some(rest) = line.strip_prefix("provost-") else { continue };
+            let dependency = rest.split(['.', ' ', '=']).next().unwrap_or_default();
+            if !allowed.contains(&dependency) {
+                broken.push(format!("{name} must not depend on {dependency}"));
+            }
+        }
+    }
+    report("an arrow points the wrong way", &broken);
+}
+
+#[test]
+fn files_say_what_they_are() {
+    let broken: Vec<_> = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| path)
+        .collect();
+    report("a file does not open with `//!`", &broken);
+}
+
+#[test]
+fn files_stay_small() {
+    let mut broken = Vec::new();
+    for (path, text) in sources() {
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let lines = code.lines().count();
+        let is_test = path.contains("/tests/") || path.ends_with("/tests.rs");
+        if lines > MAX_FILE_LINES && !is_test {
+            broken
+                .push(format!("{path}: {lines} lines without its tests, at most {MAX_FILE_LINES}"));
+        }
+    }
+    report("a file has grown too long", &broken);
+}
+
+#[test]
+fn no_name_says_nothing() {
+    let broken: Vec<_> = sources()
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| {
+            path.split('/').any(|part| {
+                FORBIDDEN_NAMES.contains(&part.trim_end_matches(".rs")) || part == "mod.rs"
+            })
+        })
+        .collect();
+    report("a folder or file name says nothing", &broken);
+}
+
+#[test]
+fn the_checks_themselves_see_what_they_should() {
+    assert!(names_library("use regorus::Value;", "regorus"));
+    assert!(names_library("    let x = sqlx::query(\"\");", "sqlx"));
+    assert!(!names_library("// regorus::Value is not used here", "regorus"));
+    assert!(!names_library("tokio_rustls::TlsAcceptor", "rustls"));
+}
