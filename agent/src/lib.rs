@@ -1,1 +1,3 @@
-//! agent
+//! The agent: what a cluster runs to know whether it keeps to its policies, and to report it.
+
+pub mod report;

@@ -1,0 +1,16 @@
+//! What changed, sequenced: verdicts and events become records of the chain.
+//!
+//! A recorder is the one task that owns the verdict table, the changes that have no seq yet and
+//! the snapshots. Others reach it through two handles: [`Reporter`] hands in what happened,
+//! [`Outbox`] takes out what is to be sent. Invariants:
+//!
+//! * a change gets its seq when it is sealed; until then changes of one key coalesce;
+//! * a record with a seq never changes, and is durable before [`Position`] announces it;
+//! * a record that names a policy set follows a P0 Bundle record that carries the set;
+//! * between SnapshotBegin and SnapshotEnd stands no change of a verdict.
+
+pub mod outbox;
+pub mod reporter;
+
+pub use outbox::{AckError, Item, Outbox, Position, SealedBatch};
+pub use reporter::{AdmissionLost, Reporter};
