@@ -1,1 +1,6 @@
-//! aggregator
+//! The hub: sessions in, state and roll-up kept, bundles out.
+//!
+//! A module calls only to its right: session -> ingest -> store -> rollup -> api -> ui, and
+//! bundles -> session. Nothing here ever sees an object of a cluster.
+
+pub mod store;

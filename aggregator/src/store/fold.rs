@@ -1,0 +1,1 @@
+//! How records change current state: pure, shared by every store.

@@ -1,0 +1,98 @@
+//! The store on SQLite: WAL, one writing connection, a few reading ones.
+//!
+//! The SQL is text that PostgreSQL takes too ($1, ON CONFLICT, RETURNING, no SQLite functions); only migrations and
+//! this file's connection handling are SQLite's own. Writers queue at the one-connection pool, so a write transaction
+//! never meets SQLITE_BUSY from this process.
+
+pub mod row;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{SqlStr, Transaction};
+
+use super::{AuditEntry, Result};
+
+pub use row::Fields;
+
+pub type Db = sqlx::Sqlite;
+pub type Tx = Transaction<'static, Db>;
+
+/// Readers besides the one writer; pages and API calls run at most this many queries at once.
+const READ_CONNECTIONS: u32 = 4;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// SQLite keeps this many kibibytes of pages per connection (negative means KiB in the pragma).
+const CACHE_KIB: &str = "-16384";
+
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    read: SqlitePool,
+    write: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens or creates the database and brings it to this version's schema.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // FULL: an acknowledged batch survives a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("cache_size", CACHE_KIB);
+        let write =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        migrator().run(&write).await?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(READ_CONNECTIONS)
+            .connect_with(options.read_only(true))
+            .await?;
+        Ok(Self { read, write })
+    }
+
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+
+    pub fn reader(&self) -> &SqlitePool {
+        &self.read
+    }
+
+    /// Waits for the writer's turn.
+    pub async fn begin(&self) -> Result<Tx> {
+        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+/// Inside the transaction of the change that it is about.
+pub async fn append_audit(tx: &mut SqliteConnection, entry: &AuditEntry) -> Result<()> {
+    sqlx::query("INSERT INTO audit (at_ms, actor, action, target, result, detail) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(entry.at_ms)
+        .bind(&entry.actor.0)
+        .bind(&entry.action)
+        .bind(&entry.target)
+        .bind(&entry.result)
+        .bind(&entry.detail)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+fn migrator() -> Migrator {
+    let initial = Migration::new(
+        1,
+        "initial".into(),
+        MigrationType::Simple,
+        SqlStr::from_static(include_str!("migrations/sqlite/0001_initial.sql")),
+        false,
+    );
+    Migrator { migrations: vec![initial].into(), ..Migrator::DEFAULT }
+}
