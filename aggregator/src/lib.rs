@@ -3,4 +3,6 @@
 //! A module calls only to its right: session -> ingest -> store -> rollup -> api -> ui, and
 //! bundles -> session. Nothing here ever sees an object of a cluster.
 
+pub mod api;
+pub mod auth;
 pub mod store;

@@ -12,25 +12,40 @@
 pub mod access;
 pub mod batch;
 pub mod bundles;
+pub mod findings;
 pub mod fold;
+pub mod history;
 pub mod identity;
+pub mod logins;
 pub mod reports;
 pub mod rollups;
+pub(crate) mod sql;
 pub mod sqlite;
+pub mod verdicts;
 
 use serde::{Deserialize, Serialize};
 
 pub use access::Access;
 pub use bundles::Bundles;
+pub use findings::Findings;
+pub use history::History;
 pub use identity::Identity;
+pub use logins::Logins;
 pub use reports::Reports;
 pub use rollups::Rollups;
 pub use sqlite::SqliteStore;
+pub use verdicts::Verdicts;
 
 /// Everything together; what the rest of the hub holds is an `Arc<dyn Store>`.
-pub trait Store: Identity + Reports + Bundles + Rollups + Access {}
+pub trait Store:
+    Identity + Reports + Bundles + Rollups + Access + Findings + Verdicts + History + Logins
+{
+}
 
-impl<T: Identity + Reports + Bundles + Rollups + Access> Store for T {}
+impl<T> Store for T where
+    T: Identity + Reports + Bundles + Rollups + Access + Findings + Verdicts + History + Logins
+{
+}
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

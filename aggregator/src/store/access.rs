@@ -52,6 +52,8 @@ pub struct WebSession {
     pub api_token: Digest,
     /// SHA-256 of the CSRF token.
     pub csrf: Digest,
+    /// At most the token's own.
+    pub role: String,
     pub created_at_ms: i64,
     pub expires_at_ms: i64,
 }

@@ -4,7 +4,12 @@
 //! this file's connection handling are SQLite's own. Writers queue at the one-connection pool, so a write transaction
 //! never meets SQLITE_BUSY from this process.
 
-pub mod row;
+pub mod findings;
+mod history;
+mod logins;
+mod read;
+mod row;
+mod verdicts;
 
 use std::path::Path;
 use std::time::Duration;

@@ -36,8 +36,20 @@ CREATE TABLE web_sessions (
   session_hash TEXT NOT NULL PRIMARY KEY,
   token_hash TEXT NOT NULL REFERENCES api_tokens (token_hash),
   csrf_hash TEXT NOT NULL,
+  -- At most the token's own.
+  role TEXT NOT NULL,
   created_at_ms BIGINT NOT NULL,
   expires_at_ms BIGINT NOT NULL
+);
+
+-- Links that open one session, once.
+CREATE TABLE login_links (
+  link_hash TEXT NOT NULL PRIMARY KEY,
+  token_hash TEXT NOT NULL REFERENCES api_tokens (token_hash),
+  role TEXT NOT NULL,
+  created_at_ms BIGINT NOT NULL,
+  expires_at_ms BIGINT NOT NULL,
+  used_at_ms BIGINT
 );
 
 -- Enrolment tokens: single use, the use and the cluster's row in one transaction.
@@ -292,6 +304,9 @@ CREATE TABLE findings (
   line BIGINT,
   -- Attributes as JSON, as of the newest record.
   attributes TEXT NOT NULL,
+  -- What makes causes: `Kind name` of the controller, or of the subject where it has none; and the owner.
+  template TEXT NOT NULL,
+  owner TEXT NOT NULL,
   first_valid_at_ms BIGINT NOT NULL,
   opened_valid_at_ms BIGINT NOT NULL,
   received_at_ms BIGINT NOT NULL,

@@ -1,0 +1,134 @@
+//! History on SQLite.
+
+use async_trait::async_trait;
+use provost_model::{BindingId, ClusterId, PolicyId};
+use sqlx::sqlite::SqliteRow;
+
+use super::{Fields as _, SqliteStore};
+use crate::store::Result;
+use crate::store::history::{AdmissionRow, EventRow, History, ObjectName, TransitionRow};
+use crate::store::reports::GapRow;
+use crate::store::sql::Sql;
+
+#[async_trait]
+impl History for SqliteStore {
+    async fn transitions(
+        &self,
+        cluster: ClusterId,
+        subject_key: &str,
+        policy: &PolicyId,
+        binding: &BindingId,
+        limit: u32,
+    ) -> Result<Vec<TransitionRow>> {
+        let mut sql = Sql::new(
+            "SELECT id, from_outcome, to_outcome, reason, coalesced, valid_at_ms, received_at_ms \
+             FROM transitions WHERE cluster_id = ",
+        );
+        sql.text_arg(&cluster.to_string()).push(" AND subject_key = ").text_arg(subject_key);
+        sql.push(" AND policy_id = ").text_arg(policy.as_str());
+        sql.push(" AND binding_id = ").text_arg(binding.as_str());
+        sql.push(" ORDER BY id DESC LIMIT ").int_arg(i64::from(limit));
+        self.rows(sql).await?.iter().map(transition_row).collect()
+    }
+
+    async fn admissions(
+        &self,
+        cluster: Option<ClusterId>,
+        object: Option<&ObjectName>,
+        limit: u32,
+    ) -> Result<Vec<AdmissionRow>> {
+        let mut sql = Sql::new(
+            "SELECT id, cluster_id, api_group, kind, namespace, name, operation, allowed, verdicts, \
+             coalesced, valid_at_ms FROM admissions WHERE 1 = 1",
+        );
+        if let Some(cluster) = cluster {
+            sql.push(" AND cluster_id = ").text_arg(&cluster.to_string());
+        }
+        if let Some(object) = object {
+            sql.and_equals("api_group", Some(&object.group))
+                .and_equals("kind", Some(&object.kind))
+                .and_equals("namespace", Some(&object.namespace))
+                .and_equals("name", Some(&object.name));
+        }
+        sql.push(" ORDER BY id DESC LIMIT ").int_arg(i64::from(limit));
+        self.rows(sql).await?.iter().map(admission_row).collect()
+    }
+
+    async fn events(&self, cluster: ClusterId, limit: u32) -> Result<Vec<EventRow>> {
+        let mut sql =
+            Sql::new("SELECT id, kind, event, detail, valid_at_ms FROM events WHERE cluster_id = ");
+        sql.text_arg(&cluster.to_string());
+        sql.push(" ORDER BY id DESC LIMIT ").int_arg(i64::from(limit));
+        let event = |row: &SqliteRow| {
+            Ok(EventRow {
+                id: row.int("id")?,
+                kind: row.text("kind")?,
+                event: row.text("event")?,
+                detail: row.text("detail")?,
+                valid_at_ms: row.int("valid_at_ms")?,
+            })
+        };
+        self.rows(sql).await?.iter().map(event).collect()
+    }
+
+    async fn all_gaps(&self, limit: u32) -> Result<Vec<GapRow>> {
+        let mut sql = Sql::new(
+            "SELECT cluster_id, instance_id, epoch, from_seq, to_seq, declared, reason, counts, \
+             detected_at_ms, resolved_at_ms FROM gaps ORDER BY id DESC LIMIT ",
+        );
+        sql.int_arg(i64::from(limit));
+        self.rows(sql).await?.iter().map(gap_row).collect()
+    }
+
+    async fn policy_meta(&self, policy: &str) -> Result<Option<String>> {
+        let mut sql = Sql::new("SELECT meta FROM policies WHERE policy_id = ");
+        sql.text_arg(policy);
+        let meta = self.rows(sql).await?.first().map(|row| row.text("meta")).transpose()?;
+        Ok(meta.filter(|meta| !meta.is_empty()))
+    }
+}
+
+fn transition_row(row: &SqliteRow) -> Result<TransitionRow> {
+    Ok(TransitionRow {
+        id: row.int("id")?,
+        from_outcome: row.text_opt("from_outcome")?,
+        to_outcome: row.text_opt("to_outcome")?,
+        reason: row.text("reason")?,
+        coalesced: row.count("coalesced")?,
+        valid_at_ms: row.int("valid_at_ms")?,
+        received_at_ms: row.int("received_at_ms")?,
+    })
+}
+
+fn admission_row(row: &SqliteRow) -> Result<AdmissionRow> {
+    Ok(AdmissionRow {
+        id: row.int("id")?,
+        cluster: row.parsed("cluster_id")?,
+        object: ObjectName {
+            group: row.text("api_group")?,
+            kind: row.text("kind")?,
+            namespace: row.text("namespace")?,
+            name: row.text("name")?,
+        },
+        operation: row.text("operation")?,
+        allowed: row.flag("allowed")?,
+        verdicts: row.text("verdicts")?,
+        coalesced: row.count("coalesced")?,
+        valid_at_ms: row.int("valid_at_ms")?,
+    })
+}
+
+fn gap_row(row: &SqliteRow) -> Result<GapRow> {
+    Ok(GapRow {
+        cluster: row.parsed("cluster_id")?,
+        instance: row.parsed("instance_id")?,
+        epoch: row.count("epoch")?,
+        from_seq: row.count("from_seq")?,
+        to_seq: row.count("to_seq")?,
+        declared: row.flag("declared")?,
+        reason: row.text("reason")?,
+        counts: row.text("counts")?,
+        detected_at_ms: row.int("detected_at_ms")?,
+        resolved_at_ms: row.int_opt("resolved_at_ms")?,
+    })
+}
