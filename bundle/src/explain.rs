@@ -1,0 +1,1 @@
+//! Which bindings apply on a cluster, and why, for people.

@@ -1,0 +1,1 @@
+//! What would change from one bundle to another.
