@@ -12,6 +12,7 @@
 pub mod access;
 pub mod batch;
 pub mod bundles;
+pub mod current;
 pub mod findings;
 pub mod fold;
 pub mod history;
