@@ -88,12 +88,13 @@ impl Access for SqliteStore {
             .execute(&mut *tx)
             .await?;
         sqlx::query(
-            "INSERT INTO web_sessions (session_hash, token_hash, csrf_hash, created_at_ms, expires_at_ms) \
-             VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO web_sessions (session_hash, token_hash, csrf_hash, role, created_at_ms, expires_at_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(session.session.to_string())
         .bind(session.api_token.to_string())
         .bind(session.csrf.to_string())
+        .bind(&session.role)
         .bind(session.created_at_ms)
         .bind(session.expires_at_ms)
         .execute(&mut *tx)
@@ -112,6 +113,7 @@ impl Access for SqliteStore {
             session,
             api_token: row.parsed("token_hash")?,
             csrf: row.parsed("csrf_hash")?,
+            role: row.text("role")?,
             created_at_ms: row.int("created_at_ms")?,
             expires_at_ms: row.int("expires_at_ms")?,
         }))

@@ -22,7 +22,7 @@ pub async fn enrol(tx: &mut SqliteConnection, request: &NewEnrolment, now_ms: i6
     if let Some(used_by) = token.used_by {
         return Ok(match known {
             Some(cluster) if cluster.id == used_by && same_agent(tx, &cluster, request).await? => {
-                Enrolled::Again(cluster)
+                Enrolled::Again(Box::new(cluster))
             }
             _ => Enrolled::TokenUsed,
         });
@@ -41,7 +41,7 @@ pub async fn enrol(tx: &mut SqliteConnection, request: &NewEnrolment, now_ms: i6
         .execute(&mut *tx)
         .await?;
     let cluster = cluster_in(tx, request.cluster).await?.ok_or_else(|| no_cluster(request.cluster))?;
-    Ok(Enrolled::New(cluster))
+    Ok(Enrolled::New(Box::new(cluster)))
 }
 
 async fn same_agent(tx: &mut SqliteConnection, cluster: &Cluster, request: &NewEnrolment) -> Result<bool> {
