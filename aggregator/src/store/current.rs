@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use provost_model::record::{Class, ElisionReason};
 use provost_model::{
-    Action, Attributes, BindingId, Digest, Fingerprint, NotEvaluated, Outcome, PolicyId, Severity, Subject,
+    Action, Attributes, BindingId, Digest, Fingerprint, NotEvaluated, Outcome, PolicyId, Severity,
+    Subject,
 };
 use serde::{Deserialize, Serialize};
 

@@ -13,14 +13,16 @@ mod verdict;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use provost_model::record::{BundleEvent, BundleRecord, Elision, RecordHeader, SnapshotEnd, SnapshotReason};
+use provost_model::record::{
+    BundleEvent, BundleRecord, Elision, RecordHeader, SnapshotEnd, SnapshotReason,
+};
 use provost_model::{Digest, Outcome, PolicySet, Record, RecordBody, Subject};
 use serde_json::json;
 
 use super::batch::{Batch, EncodedPolicySet, Item, ItemBody};
 use super::current::{
-    AdmissionRow, AdmissionVerdict, Changes, CurrentSubject, DeclaredGap, EventRow, GapCount, OpenSnapshot, Reason,
-    SnapshotEnding, SubjectKey, Transition,
+    AdmissionRow, AdmissionVerdict, Changes, CurrentSubject, DeclaredGap, EventRow, GapCount,
+    OpenSnapshot, Reason, SnapshotEnding, SubjectKey, Transition,
 };
 
 /// A subject before and after; both none is a subject that came and went.
@@ -48,7 +50,11 @@ pub struct Fold {
 pub enum Step {
     Next,
     /// The snapshot of this id is complete.
-    CloseUnseen { snapshot: String, seq: u64, valid_at_ms: i64 },
+    CloseUnseen {
+        snapshot: String,
+        seq: u64,
+        valid_at_ms: i64,
+    },
 }
 
 impl Fold {
@@ -60,7 +66,15 @@ impl Fold {
         auditing: bool,
         now_ms: i64,
     ) -> Self {
-        Self { subjects, snapshot, changes: Changes::default(), resync: false, sets, auditing, now_ms }
+        Self {
+            subjects,
+            snapshot,
+            changes: Changes::default(),
+            resync: false,
+            sets,
+            auditing,
+            now_ms,
+        }
     }
 
     pub fn push(&mut self, item: &Item) -> Step {
@@ -78,7 +92,9 @@ impl Fold {
         let moment = Moment { seq, valid_at_ms, coalesced: 1 };
         let keys: Vec<SubjectKey> = self.subjects.keys().cloned().collect();
         for key in keys {
-            let Some(subject) = self.subjects.get(&key).and_then(|entry| entry.now.as_ref()) else { continue };
+            let Some(subject) = self.subjects.get(&key).and_then(|entry| entry.now.as_ref()) else {
+                continue;
+            };
             if subject.seen_snapshot != snapshot {
                 self.end_subject(&key, Reason::Unseen, moment);
                 continue;
@@ -127,7 +143,12 @@ impl Fold {
                 self.event(header, "trust", trust.event.as_str(), detail);
             }
             RecordBody::Clock { offset_ms, step_ms } => {
-                self.event(header, "clock", "step", json!({ "offsetMs": offset_ms, "stepMs": step_ms }));
+                self.event(
+                    header,
+                    "clock",
+                    "step",
+                    json!({ "offsetMs": offset_ms, "stepMs": step_ms }),
+                );
             }
             RecordBody::Mode(mode) => {
                 let detail = json!({ "capability": mode.capability, "detail": mode.detail });
@@ -158,7 +179,9 @@ impl Fold {
             return;
         }
         let key = SubjectKey::of(subject);
-        let Some(current) = self.subjects.get(&key).and_then(|entry| entry.now.as_ref()) else { return };
+        let Some(current) = self.subjects.get(&key).and_then(|entry| entry.now.as_ref()) else {
+            return;
+        };
         // The removal of an earlier object of that name says nothing about this one.
         if uid.is_empty() || current.uid.is_empty() || current.uid == uid {
             self.end_subject(&key, Reason::Removed, Moment::of(header));
@@ -195,12 +218,21 @@ impl Fold {
         }
         self.changes.cluster.snapshot = Some((header.wall_ms, end.not_evaluated.clone()));
         self.changes.cluster.policy_set = header.policy_set;
-        let step = Step::CloseUnseen { snapshot: open.id.clone(), seq: header.seq, valid_at_ms: header.wall_ms };
+        let step = Step::CloseUnseen {
+            snapshot: open.id.clone(),
+            seq: header.seq,
+            valid_at_ms: header.wall_ms,
+        };
         self.changes.ended_snapshots.push((open, SnapshotEnding::Complete { end_seq: header.seq }));
         step
     }
 
-    fn bundle(&mut self, header: &RecordHeader, bundle: &BundleRecord, policy_set: Option<&EncodedPolicySet>) {
+    fn bundle(
+        &mut self,
+        header: &RecordHeader,
+        bundle: &BundleRecord,
+        policy_set: Option<&EncodedPolicySet>,
+    ) {
         if let Some(encoded) = policy_set {
             self.sets.insert(encoded.digest, Arc::new(encoded.set.clone()));
             self.changes.policy_sets.push(encoded.clone());
@@ -244,9 +276,21 @@ impl Fold {
         named.collect()
     }
 
-    fn event(&mut self, header: &RecordHeader, kind: &'static str, event: &str, detail: serde_json::Value) {
+    fn event(
+        &mut self,
+        header: &RecordHeader,
+        kind: &'static str,
+        event: &str,
+        detail: serde_json::Value,
+    ) {
         let event = event.to_owned();
-        self.changes.events.push(EventRow { seq: header.seq, kind, event, detail, valid_at_ms: header.wall_ms });
+        self.changes.events.push(EventRow {
+            seq: header.seq,
+            kind,
+            event,
+            detail,
+            valid_at_ms: header.wall_ms,
+        });
     }
 
     fn void_snapshot(&mut self, why: &str) {
@@ -259,8 +303,12 @@ impl Fold {
     fn policy_set(&mut self, header: &RecordHeader) -> Option<Arc<PolicySet>> {
         let set = header.policy_set.and_then(|digest| self.sets.get(&digest).cloned());
         if set.is_none() {
-            let named = header.policy_set.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
-            self.invalid(format!("record {} names policy set {named}, which never arrived", header.seq));
+            let named =
+                header.policy_set.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
+            self.invalid(format!(
+                "record {} names policy set {named}, which never arrived",
+                header.seq
+            ));
         }
         set
     }
@@ -271,7 +319,9 @@ impl Fold {
     }
 
     fn end_subject(&mut self, key: &SubjectKey, reason: Reason, moment: Moment) {
-        let Some(current) = self.subjects.get(key).and_then(|entry| entry.now.as_ref()) else { return };
+        let Some(current) = self.subjects.get(key).and_then(|entry| entry.now.as_ref()) else {
+            return;
+        };
         let bindings: Vec<_> = current.verdicts.keys().cloned().collect();
         for binding in bindings {
             self.end_verdict(key, &binding, reason, moment);
@@ -318,7 +368,8 @@ pub fn subjects_of(batch: &Batch) -> Vec<SubjectKey> {
 /// Every policy set that the batch's records point into.
 #[must_use]
 pub fn policy_sets_of(batch: &Batch) -> Vec<Digest> {
-    let mut digests: Vec<Digest> = records(batch).filter_map(|record| record.header.policy_set).collect();
+    let mut digests: Vec<Digest> =
+        records(batch).filter_map(|record| record.header.policy_set).collect();
     digests.sort();
     digests.dedup();
     digests
@@ -343,5 +394,6 @@ fn mismatch(open: &OpenSnapshot, header: &RecordHeader, end: &SnapshotEnd) -> Op
     for count in end.counts.iter().filter(|count| count.count > 0) {
         *declared.entry((count.binding, count.outcome)).or_default() += count.count;
     }
-    (declared != open.stated_counts).then(|| "the verdicts that arrived are not those it counts".to_owned())
+    (declared != open.stated_counts)
+        .then(|| "the verdicts that arrived are not those it counts".to_owned())
 }

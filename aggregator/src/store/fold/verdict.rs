@@ -23,7 +23,12 @@ impl Fold {
         for verdict in &record.verdicts {
             match set.entries.get(verdict.binding as usize) {
                 Some(entry) => self.say(&key, entry, verdict, reason, moment),
-                None => self.invalid(format!("record {} names binding {}", header.seq, verdict.binding)),
+                None => {
+                    self.invalid(format!(
+                        "record {} names binding {}",
+                        header.seq, verdict.binding
+                    ));
+                }
             }
             if statement {
                 self.tally(verdict.binding, verdict.outcome);
@@ -47,8 +52,16 @@ impl Fold {
     }
 
     /// Ends one verdict: its row goes, its findings close, a transition stays.
-    pub(super) fn end_verdict(&mut self, key: &SubjectKey, binding: &BindingKey, reason: Reason, moment: Moment) {
-        let Some(subject) = self.subjects.get_mut(key).and_then(|entry| entry.now.as_mut()) else { return };
+    pub(super) fn end_verdict(
+        &mut self,
+        key: &SubjectKey,
+        binding: &BindingKey,
+        reason: Reason,
+        moment: Moment,
+    ) {
+        let Some(subject) = self.subjects.get_mut(key).and_then(|entry| entry.now.as_mut()) else {
+            return;
+        };
         let Some(verdict) = subject.verdicts.remove(binding) else { return };
         self.transition(Transition {
             subject_key: key.clone(),
@@ -69,7 +82,8 @@ impl Fold {
     fn enter(&mut self, key: &SubjectKey, record: &VerdictRecord, moment: Moment) -> bool {
         let known = self.subjects.entry(key.clone()).or_default();
         let uid = &record.attributes.uid;
-        let replaced = |now: &CurrentSubject| !uid.is_empty() && !now.uid.is_empty() && now.uid != *uid;
+        let replaced =
+            |now: &CurrentSubject| !uid.is_empty() && !now.uid.is_empty() && now.uid != *uid;
         if known.now.as_ref().is_some_and(replaced) {
             self.end_subject(key, Reason::Replaced, moment);
         }
@@ -109,7 +123,9 @@ impl Fold {
     ) {
         let seen_snapshot = self.snapshot.as_ref().map_or_else(String::new, |open| open.id.clone());
         let now_ms = self.now_ms;
-        let Some(subject) = self.subjects.get_mut(key).and_then(|entry| entry.now.as_mut()) else { return };
+        let Some(subject) = self.subjects.get_mut(key).and_then(|entry| entry.now.as_mut()) else {
+            return;
+        };
         let binding = (entry.policy.clone(), entry.binding.clone());
         let before = subject.verdicts.get(&binding);
         let from = before.map(|before| before.outcome);
@@ -153,11 +169,22 @@ impl Fold {
         self.open_findings(key, &binding, verdict, moment);
     }
 
-    fn open_findings(&mut self, key: &SubjectKey, binding: &BindingKey, verdict: &ReportedVerdict, moment: Moment) {
-        let Some(subject) = self.subjects.get_mut(key).and_then(|entry| entry.now.as_mut()) else { return };
+    fn open_findings(
+        &mut self,
+        key: &SubjectKey,
+        binding: &BindingKey,
+        verdict: &ReportedVerdict,
+        moment: Moment,
+    ) {
+        let Some(subject) = self.subjects.get_mut(key).and_then(|entry| entry.now.as_mut()) else {
+            return;
+        };
         for finding in &verdict.findings {
             let finding_key = (binding.1.clone(), finding.fingerprint);
-            let opened = subject.open.get(&finding_key).map_or(moment.valid_at_ms, |open| open.opened_valid_at_ms);
+            let opened = subject
+                .open
+                .get(&finding_key)
+                .map_or(moment.valid_at_ms, |open| open.opened_valid_at_ms);
             let row = FindingRow {
                 policy: binding.0.clone(),
                 subject_key: key.clone(),
@@ -188,12 +215,15 @@ impl Fold {
         reason: Reason,
         moment: Moment,
     ) {
-        let Some(subject) = self.subjects.get_mut(key).and_then(|entry| entry.now.as_mut()) else { return };
+        let Some(subject) = self.subjects.get_mut(key).and_then(|entry| entry.now.as_mut()) else {
+            return;
+        };
         let closing = subject.open.extract_if(.., |(of, fingerprint), row| {
             *of == binding.1 && row.policy == binding.0 && !listed.contains(fingerprint)
         });
         for (finding_key, mut row) in closing {
-            row.closed = Some(Closed { valid_at_ms: moment.valid_at_ms, at_ms: self.now_ms, reason });
+            row.closed =
+                Some(Closed { valid_at_ms: moment.valid_at_ms, at_ms: self.now_ms, reason });
             self.changes.findings.insert(finding_key, row);
         }
     }

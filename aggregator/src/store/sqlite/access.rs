@@ -11,7 +11,12 @@ use crate::store::{Actor, AuditEntry, Error, Result};
 
 #[async_trait]
 impl Access for SqliteStore {
-    async fn create_api_token(&self, token: &NewApiToken, actor: &Actor, now_ms: i64) -> Result<()> {
+    async fn create_api_token(
+        &self,
+        token: &NewApiToken,
+        actor: &Actor,
+        now_ms: i64,
+    ) -> Result<()> {
         let mut tx = self.begin().await?;
         let done = sqlx::query(
             "INSERT INTO api_tokens (token_hash, name, role, created_at_ms, created_by, expires_at_ms) \
@@ -37,7 +42,9 @@ impl Access for SqliteStore {
         append_audit(&mut tx, &entry).await?;
         tx.commit().await?;
         if taken {
-            return Err(Error::Conflict { detail: format!("there is a token named {:?} already", token.name) });
+            return Err(Error::Conflict {
+                detail: format!("there is a token named {:?} already", token.name),
+            });
         }
         Ok(())
     }
@@ -59,11 +66,13 @@ impl Access for SqliteStore {
 
     async fn revoke_api_token(&self, name: &str, actor: &Actor, now_ms: i64) -> Result<()> {
         let mut tx = self.begin().await?;
-        let done = sqlx::query("UPDATE api_tokens SET revoked_at_ms = $2 WHERE name = $1 AND revoked_at_ms IS NULL")
-            .bind(name)
-            .bind(now_ms)
-            .execute(&mut *tx)
-            .await?;
+        let done = sqlx::query(
+            "UPDATE api_tokens SET revoked_at_ms = $2 WHERE name = $1 AND revoked_at_ms IS NULL",
+        )
+        .bind(name)
+        .bind(now_ms)
+        .execute(&mut *tx)
+        .await?;
         let missing = done.rows_affected() == 0;
         let entry = AuditEntry {
             at_ms: now_ms,

@@ -16,7 +16,12 @@ use crate::store::reports::Alarm;
 use crate::store::{Error, Result};
 
 /// Applies the items after `acked`. Returns how many records were new, and whether a resync is needed.
-pub async fn apply(tx: &mut SqliteConnection, batch: &Batch, acked: u64, now_ms: i64) -> Result<(u64, bool)> {
+pub async fn apply(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+    acked: u64,
+    now_ms: i64,
+) -> Result<(u64, bool)> {
     let subjects = load::subjects(tx, batch.cluster, &fold::subjects_of(batch)).await?;
     let sets = policy_sets(tx, &fold::policy_sets_of(batch)).await?;
     let snapshot = open_snapshot(tx, batch).await?;
@@ -38,7 +43,12 @@ pub async fn apply(tx: &mut SqliteConnection, batch: &Batch, acked: u64, now_ms:
     Ok((records, fold.resync))
 }
 
-async fn finish(tx: &mut SqliteConnection, batch: &Batch, fold: &mut Fold, now_ms: i64) -> Result<()> {
+async fn finish(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+    fold: &mut Fold,
+    now_ms: i64,
+) -> Result<()> {
     for (snapshot, ending) in std::mem::take(&mut fold.changes.ended_snapshots) {
         save_snapshot(tx, batch, &snapshot, Some(&ending), now_ms).await?;
     }
@@ -51,13 +61,17 @@ async fn finish(tx: &mut SqliteConnection, batch: &Batch, fold: &mut Fold, now_m
     let change = std::mem::take(&mut fold.changes.cluster);
     save_cluster(tx, batch, change, now_ms).await?;
     for (code, detail) in std::mem::take(&mut fold.changes.alarms) {
-        let alarm = Alarm { cluster: batch.cluster, instance: batch.instance, code, detail: &detail };
+        let alarm =
+            Alarm { cluster: batch.cluster, instance: batch.instance, code, detail: &detail };
         reports::raise(tx, &alarm, now_ms).await?;
     }
     Ok(())
 }
 
-async fn policy_sets(tx: &mut SqliteConnection, digests: &[Digest]) -> Result<HashMap<Digest, Arc<PolicySet>>> {
+async fn policy_sets(
+    tx: &mut SqliteConnection,
+    digests: &[Digest],
+) -> Result<HashMap<Digest, Arc<PolicySet>>> {
     let mut sets = HashMap::new();
     for digest in digests {
         let row = sqlx::query("SELECT entries FROM policy_sets WHERE digest = $1")
@@ -106,7 +120,10 @@ async fn open_snapshot(tx: &mut SqliteConnection, batch: &Batch) -> Result<Optio
         reason: row.text("reason")?,
         begun_at_ms: row.int("begun_at_ms")?,
         stated_subjects: row.count("stated_subjects")?,
-        stated_counts: counts.into_iter().map(|(binding, outcome, n)| ((binding, outcome), n)).collect(),
+        stated_counts: counts
+            .into_iter()
+            .map(|(binding, outcome, n)| ((binding, outcome), n))
+            .collect(),
     }))
 }
 
@@ -122,9 +139,12 @@ async fn save_snapshot(
         Some(SnapshotEnding::Complete { end_seq }) => ("COMPLETE", "", Some(int(*end_seq))),
         Some(SnapshotEnding::Void { why }) => ("VOID", why.as_str(), None),
     };
-    let counts: Vec<(u32, Outcome, u64)> =
-        snapshot.stated_counts.iter().map(|((binding, outcome), n)| (*binding, *outcome, *n)).collect();
-    let counts = serde_json::to_string(&counts).map_err(|e| Error::corrupt("snapshots", &e))?;
+    let counts: Vec<(u32, Outcome, u64)> = snapshot
+        .stated_counts
+        .iter()
+        .map(|((binding, outcome), n)| (*binding, *outcome, *n))
+        .collect();
+    let counts = serde_json::to_string(&counts).map_err(|e| Error::corrupt("snapshots", e))?;
     sqlx::query(
         "INSERT INTO snapshots (cluster_id, instance_id, snapshot_id, epoch, begin_seq, end_seq, policy_set, reason, \
          state, void_reason, stated_subjects, stated_counts, begun_at_ms, ended_at_ms) \
@@ -160,7 +180,8 @@ async fn save_policy_set(
     set: &PolicySet,
     now_ms: i64,
 ) -> Result<()> {
-    let entries = serde_json::to_string(&set.entries).map_err(|e| Error::corrupt("policy_sets", &e))?;
+    let entries =
+        serde_json::to_string(&set.entries).map_err(|e| Error::corrupt("policy_sets", e))?;
     sqlx::query(
         "INSERT INTO policy_sets (digest, encoded, entries, first_seen_at_ms) VALUES ($1, $2, $3, $4) \
          ON CONFLICT DO NOTHING",
@@ -188,7 +209,12 @@ async fn save_policy_set(
     Ok(())
 }
 
-async fn save_cluster(tx: &mut SqliteConnection, batch: &Batch, change: ClusterChange, now_ms: i64) -> Result<()> {
+async fn save_cluster(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+    change: ClusterChange,
+    now_ms: i64,
+) -> Result<()> {
     let ClusterChange { auditing, active, policy_set, snapshot } = change;
     if !auditing && active.is_none() && policy_set.is_none() && snapshot.is_none() {
         return Ok(());

@@ -9,7 +9,8 @@ use sqlx::{QueryBuilder, SqliteConnection};
 use super::row::{Fields, int};
 use super::{Db, SqliteStore, append_audit};
 use crate::store::bundles::{
-    BundleAnswer, BundleAnswerRow, BundleRow, BundleStatus, Bundles, FileRow, Publication, PublishedPolicy, RootRow,
+    BundleAnswer, BundleAnswerRow, BundleRow, BundleStatus, Bundles, FileRow, Publication,
+    PublishedPolicy, RootRow,
 };
 use crate::store::{Actor, AuditEntry, Error, Result};
 
@@ -37,16 +38,20 @@ impl Bundles for SqliteStore {
     async fn publish(&self, publication: &Publication, actor: &Actor, now_ms: i64) -> Result<()> {
         let bundle = &publication.bundle;
         let mut tx = self.begin().await?;
-        let stored = sqlx::query("SELECT manifest_digest FROM bundles WHERE channel = $1 AND version = $2")
-            .bind(&bundle.channel)
-            .bind(int(bundle.version))
-            .fetch_optional(&mut *tx)
-            .await?;
+        let stored =
+            sqlx::query("SELECT manifest_digest FROM bundles WHERE channel = $1 AND version = $2")
+                .bind(&bundle.channel)
+                .bind(int(bundle.version))
+                .fetch_optional(&mut *tx)
+                .await?;
         if let Some(stored) = stored {
             if stored.parsed::<Digest>("manifest_digest")? == bundle.manifest {
                 return Ok(());
             }
-            let detail = format!("version {} of channel {} is another bundle", bundle.version, bundle.channel);
+            let detail = format!(
+                "version {} of channel {} is another bundle",
+                bundle.version, bundle.channel
+            );
             return Err(Error::Conflict { detail });
         }
         insert_roots(&mut tx, &publication.roots, actor, now_ms).await?;
@@ -68,7 +73,14 @@ impl Bundles for SqliteStore {
         Ok(())
     }
 
-    async fn publish_refused(&self, target: &str, code: &str, detail: &str, actor: &Actor, now_ms: i64) -> Result<()> {
+    async fn publish_refused(
+        &self,
+        target: &str,
+        code: &str,
+        detail: &str,
+        actor: &Actor,
+        now_ms: i64,
+    ) -> Result<()> {
         let entry = AuditEntry {
             at_ms: now_ms,
             actor: actor.clone(),
@@ -84,10 +96,11 @@ impl Bundles for SqliteStore {
     }
 
     async fn newest_bundle(&self, channel: &str) -> Result<Option<BundleRow>> {
-        let row = sqlx::query("SELECT * FROM bundles WHERE channel = $1 ORDER BY version DESC LIMIT 1")
-            .bind(channel)
-            .fetch_optional(self.reader())
-            .await?;
+        let row =
+            sqlx::query("SELECT * FROM bundles WHERE channel = $1 ORDER BY version DESC LIMIT 1")
+                .bind(channel)
+                .fetch_optional(self.reader())
+                .await?;
         row.as_ref().map(bundle_row).transpose()
     }
 
@@ -100,20 +113,28 @@ impl Bundles for SqliteStore {
     }
 
     async fn bundles(&self) -> Result<Vec<BundleRow>> {
-        let rows = sqlx::query("SELECT * FROM bundles ORDER BY published_at_ms DESC, channel, version DESC")
-            .fetch_all(self.reader())
-            .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM bundles ORDER BY published_at_ms DESC, channel, version DESC",
+        )
+        .fetch_all(self.reader())
+        .await?;
         rows.iter().map(bundle_row).collect()
     }
 
     async fn bundle_files(&self, manifest: Digest) -> Result<Vec<FileRow>> {
-        let rows = sqlx::query("SELECT path, digest, size FROM bundle_files WHERE manifest_digest = $1 ORDER BY path")
-            .bind(manifest.to_string())
-            .fetch_all(self.reader())
-            .await?;
+        let rows = sqlx::query(
+            "SELECT path, digest, size FROM bundle_files WHERE manifest_digest = $1 ORDER BY path",
+        )
+        .bind(manifest.to_string())
+        .fetch_all(self.reader())
+        .await?;
         rows.iter()
             .map(|row| {
-                Ok(FileRow { path: row.text("path")?, digest: row.parsed("digest")?, size: row.count("size")? })
+                Ok(FileRow {
+                    path: row.text("path")?,
+                    digest: row.parsed("digest")?,
+                    size: row.count("size")?,
+                })
             })
             .collect()
     }
@@ -153,7 +174,8 @@ impl Bundles for SqliteStore {
     }
 
     async fn bundle_answer(&self, answer: &BundleAnswer, now_ms: i64) -> Result<()> {
-        let errors = serde_json::to_string(&answer.errors).map_err(|e| Error::corrupt("bundle_status", &e))?;
+        let errors = serde_json::to_string(&answer.errors)
+            .map_err(|e| Error::corrupt("bundle_status", e))?;
         let mut tx = self.begin().await?;
         sqlx::query(
             "INSERT INTO bundle_status (cluster_id, instance_id, manifest_digest, version, status, code, errors, at_ms) \
@@ -186,7 +208,8 @@ impl Bundles for SqliteStore {
                 Ok(BundleAnswerRow {
                     cluster: row.parsed("cluster_id")?,
                     instance: row.parsed("instance_id")?,
-                    status: BundleStatus::parse(&status).ok_or_else(|| Error::corrupt("bundle_status", &status))?,
+                    status: BundleStatus::parse(&status)
+                        .ok_or_else(|| Error::corrupt("bundle_status", &status))?,
                     code: row.text("code")?,
                     errors: row.json("errors")?,
                     at_ms: row.int("at_ms")?,
@@ -196,7 +219,12 @@ impl Bundles for SqliteStore {
     }
 }
 
-async fn insert_roots(tx: &mut SqliteConnection, roots: &[RootRow], actor: &Actor, now_ms: i64) -> Result<()> {
+async fn insert_roots(
+    tx: &mut SqliteConnection,
+    roots: &[RootRow],
+    actor: &Actor,
+    now_ms: i64,
+) -> Result<()> {
     for root in roots {
         let done = sqlx::query(
             "INSERT INTO roots (version, payload_digest, envelope, added_at_ms, added_by) VALUES ($1, $2, $3, $4, $5) \
@@ -210,7 +238,9 @@ async fn insert_roots(tx: &mut SqliteConnection, roots: &[RootRow], actor: &Acto
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
-            return Err(Error::Conflict { detail: format!("root version {} arrived meanwhile", root.version) });
+            return Err(Error::Conflict {
+                detail: format!("root version {} arrived meanwhile", root.version),
+            });
         }
     }
     Ok(())
@@ -218,16 +248,19 @@ async fn insert_roots(tx: &mut SqliteConnection, roots: &[RootRow], actor: &Acto
 
 async fn insert_blobs(tx: &mut SqliteConnection, publication: &Publication) -> Result<()> {
     for (digest, content) in &publication.blobs {
-        sqlx::query("INSERT INTO blobs (digest, size, content) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(digest.to_string())
-            .bind(int(content.len() as u64))
-            .bind(content.as_ref())
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO blobs (digest, size, content) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind(digest.to_string())
+        .bind(int(content.len() as u64))
+        .bind(content.as_ref())
+        .execute(&mut *tx)
+        .await?;
     }
     for files in publication.files.chunks(ROWS_PER_INSERT) {
-        let mut query =
-            QueryBuilder::<Db>::new("INSERT INTO bundle_files (manifest_digest, path, digest, size) ");
+        let mut query = QueryBuilder::<Db>::new(
+            "INSERT INTO bundle_files (manifest_digest, path, digest, size) ",
+        );
         query.push_values(files, |mut values, file| {
             values
                 .push_bind(publication.bundle.manifest.to_string())
@@ -240,7 +273,12 @@ async fn insert_blobs(tx: &mut SqliteConnection, publication: &Publication) -> R
     Ok(())
 }
 
-async fn insert_bundle(tx: &mut SqliteConnection, bundle: &BundleRow, actor: &Actor, now_ms: i64) -> Result<()> {
+async fn insert_bundle(
+    tx: &mut SqliteConnection,
+    bundle: &BundleRow,
+    actor: &Actor,
+    now_ms: i64,
+) -> Result<()> {
     sqlx::query(
         "INSERT INTO bundles (channel, version, manifest_digest, content_digest, manifest_envelope, floor_version, \
          created_at_ms, expires_at_ms, policies, published_at_ms, published_by) \
@@ -269,7 +307,7 @@ async fn upsert_policy(
     now_ms: i64,
 ) -> Result<()> {
     let meta = &policy.meta;
-    let json = serde_json::to_string(meta).map_err(|e| Error::corrupt("policies", &e))?;
+    let json = serde_json::to_string(meta).map_err(|e| Error::corrupt("policies", e))?;
     sqlx::query(
         "INSERT INTO policies (policy_id, code, title, category, severity, meta, source, manifest, updated_at_ms) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (policy_id) DO UPDATE SET \
@@ -288,9 +326,13 @@ async fn upsert_policy(
     .bind(now_ms)
     .execute(&mut *tx)
     .await?;
-    sqlx::query("DELETE FROM policy_controls WHERE policy_id = $1").bind(meta.id.as_str()).execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM policy_controls WHERE policy_id = $1")
+        .bind(meta.id.as_str())
+        .execute(&mut *tx)
+        .await?;
     for control in &meta.controls {
-        let strength = serde_json::to_value(control.strength).map_err(|e| Error::corrupt("policy_controls", &e))?;
+        let strength = serde_json::to_value(control.strength)
+            .map_err(|e| Error::corrupt("policy_controls", e))?;
         sqlx::query(
             "INSERT INTO policy_controls (policy_id, framework, framework_version, control_id, strength, review) \
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",

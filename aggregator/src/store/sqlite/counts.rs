@@ -46,7 +46,8 @@ impl Deltas {
         for ((policy, binding), verdict) in &subject.verdicts {
             let CurrentVerdict { severity, scored, outcome, .. } = verdict;
             let (severity, outcome) = (severity.as_str(), outcome.as_str());
-            let of = |second: &str| (policy.to_string(), second.to_owned(), severity, *scored, outcome);
+            let of =
+                |second: &str| (policy.to_string(), second.to_owned(), severity, *scored, outcome);
             *self.policy.entry(of(binding.as_str())).or_default() += sign;
             *self.namespace.entry(of(&namespace)).or_default() += sign;
         }
@@ -63,19 +64,21 @@ async fn save(
     let changed: Vec<(Bucket, i64)> = deltas.into_iter().filter(|(_, delta)| *delta != 0).collect();
     for rows in changed.chunks(ROWS_PER_INSERT) {
         let mut query = QueryBuilder::<Db>::new(insert);
-        query.push_values(rows, |mut values, ((policy, second, severity, scored, outcome), delta)| {
-            values
-                .push_bind(cluster)
-                .push_bind(policy)
-                .push_bind(second)
-                .push_bind(*severity)
-                .push_bind(i64::from(*scored))
-                .push_bind(*outcome)
-                .push_bind(*delta);
-        });
+        query.push_values(
+            rows,
+            |mut values, ((policy, second, severity, scored, outcome), delta)| {
+                values
+                    .push_bind(cluster)
+                    .push_bind(policy)
+                    .push_bind(second)
+                    .push_bind(*severity)
+                    .push_bind(i64::from(*scored))
+                    .push_bind(*outcome)
+                    .push_bind(*delta);
+            },
+        );
         query.push(merge);
         query.build().execute(&mut *tx).await?;
     }
     Ok(())
 }
-

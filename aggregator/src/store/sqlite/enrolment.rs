@@ -3,17 +3,25 @@
 use provost_model::{ClusterId, InstanceId};
 use sqlx::SqliteConnection;
 
-use super::identity::{audit, cluster_in, cluster_row, instance_in, no_cluster, quarantine, token_row, labels_json};
+use super::identity::{
+    audit, cluster_in, cluster_row, instance_in, labels_json, no_cluster, quarantine, token_row,
+};
 use super::row::int;
 use crate::store::identity::{Cluster, Enrolled, NewEnrolment, Reentered, Reentry, TokenRow};
 use crate::store::{Actor, Result};
 
-pub async fn enrol(tx: &mut SqliteConnection, request: &NewEnrolment, now_ms: i64) -> Result<Enrolled> {
+pub async fn enrol(
+    tx: &mut SqliteConnection,
+    request: &NewEnrolment,
+    now_ms: i64,
+) -> Result<Enrolled> {
     let token = sqlx::query("SELECT * FROM enrol_tokens WHERE token_hash = $1")
         .bind(request.token.to_string())
         .fetch_optional(&mut *tx)
         .await?;
-    let Some(token) = token.as_ref().map(token_row).transpose()? else { return Ok(Enrolled::TokenUnknown) };
+    let Some(token) = token.as_ref().map(token_row).transpose()? else {
+        return Ok(Enrolled::TokenUnknown);
+    };
     let known = sqlx::query("SELECT * FROM clusters WHERE identity_key = $1")
         .bind(hex::encode(request.identity_key))
         .fetch_optional(&mut *tx)
@@ -40,11 +48,16 @@ pub async fn enrol(tx: &mut SqliteConnection, request: &NewEnrolment, now_ms: i6
         .bind(request.cluster.to_string())
         .execute(&mut *tx)
         .await?;
-    let cluster = cluster_in(tx, request.cluster).await?.ok_or_else(|| no_cluster(request.cluster))?;
+    let cluster =
+        cluster_in(tx, request.cluster).await?.ok_or_else(|| no_cluster(request.cluster))?;
     Ok(Enrolled::New(Box::new(cluster)))
 }
 
-async fn same_agent(tx: &mut SqliteConnection, cluster: &Cluster, request: &NewEnrolment) -> Result<bool> {
+async fn same_agent(
+    tx: &mut SqliteConnection,
+    cluster: &Cluster,
+    request: &NewEnrolment,
+) -> Result<bool> {
     let instance = instance_in(tx, cluster.id, request.instance).await?;
     Ok(instance.is_some_and(|instance| instance.report_key == request.report_key))
 }
@@ -55,7 +68,8 @@ async fn insert_cluster(
     token: &TokenRow,
     now_ms: i64,
 ) -> Result<()> {
-    let name = if token.display_name.is_empty() { &request.display_name } else { &token.display_name };
+    let name =
+        if token.display_name.is_empty() { &request.display_name } else { &token.display_name };
     sqlx::query(
         "INSERT INTO clusters (cluster_id, display_name, status, labels, identity_key, cluster_uid, server_version, \
          version_hash, enrolled_at_ms) VALUES ($1, $2, 'PENDING', $3, $4, $5, $6, $7, $8)",
@@ -93,17 +107,25 @@ async fn insert_instance(
     Ok(())
 }
 
-pub async fn reenter(tx: &mut SqliteConnection, request: &Reentry, now_ms: i64) -> Result<Reentered> {
+pub async fn reenter(
+    tx: &mut SqliteConnection,
+    request: &Reentry,
+    now_ms: i64,
+) -> Result<Reentered> {
     let cluster = sqlx::query("SELECT * FROM clusters WHERE identity_key = $1")
         .bind(hex::encode(request.identity_key))
         .fetch_optional(&mut *tx)
         .await?;
-    let Some(cluster) = cluster.as_ref().map(cluster_row).transpose()? else { return Ok(Reentered::Unknown) };
-    let nonce = sqlx::query("INSERT INTO reentry_nonces (nonce, seen_at_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-        .bind(request.nonce.to_string())
-        .bind(now_ms)
-        .execute(&mut *tx)
-        .await?;
+    let Some(cluster) = cluster.as_ref().map(cluster_row).transpose()? else {
+        return Ok(Reentered::Unknown);
+    };
+    let nonce = sqlx::query(
+        "INSERT INTO reentry_nonces (nonce, seen_at_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    )
+    .bind(request.nonce.to_string())
+    .bind(now_ms)
+    .execute(&mut *tx)
+    .await?;
     if nonce.rows_affected() == 0 {
         return Ok(Reentered::Replayed);
     }
@@ -119,7 +141,8 @@ pub async fn reenter(tx: &mut SqliteConnection, request: &Reentry, now_ms: i64) 
     };
     if instance.join_counter != request.join_counter {
         let expected = instance.join_counter;
-        let detail = format!("join counter {} where {expected} was given last", request.join_counter);
+        let detail =
+            format!("join counter {} where {expected} was given last", request.join_counter);
         quarantine(tx, cluster.id, instance.id, "CLONE_SUSPECTED", &detail, now_ms).await?;
         return Ok(Reentered::Forked { expected });
     }
@@ -133,7 +156,15 @@ pub async fn reenter(tx: &mut SqliteConnection, request: &Reentry, now_ms: i64) 
     .bind(hex::encode(request.report_key))
     .execute(&mut *tx)
     .await?;
-    audit(tx, &actor, "instance.reenter", &target, "ok", format!("join counter {join_counter}"), now_ms).await?;
+    audit(
+        tx,
+        &actor,
+        "instance.reenter",
+        &target,
+        "ok",
+        format!("join counter {join_counter}"),
+        now_ms,
+    )
+    .await?;
     Ok(Reentered::Ok { cluster: Box::new(cluster), join_counter })
 }
-

@@ -9,8 +9,8 @@ use sqlx::sqlite::SqliteRow;
 use super::row::{Fields, int};
 use super::{SqliteStore, append_audit, enrolment};
 use crate::store::identity::{
-    Approval, CertificateRow, Cluster, ClusterStatus, Enrolled, HelloFacts, Identity, Instance, IssuedCertificate,
-    NewEnrolment, NewToken, Reentered, Reentry, TokenRow,
+    Approval, CertificateRow, Cluster, ClusterStatus, Enrolled, HelloFacts, Identity, Instance,
+    IssuedCertificate, NewEnrolment, NewToken, Reentered, Reentry, TokenRow,
 };
 use crate::store::{Actor, AuditEntry, Error, Result};
 
@@ -23,7 +23,10 @@ impl Identity for SqliteStore {
             .bind(value)
             .execute(&mut *tx)
             .await?;
-        let row = sqlx::query("SELECT value FROM meta WHERE name = $1").bind(name).fetch_one(&mut *tx).await?;
+        let row = sqlx::query("SELECT value FROM meta WHERE name = $1")
+            .bind(name)
+            .fetch_one(&mut *tx)
+            .await?;
         tx.commit().await?;
         row.text("value")
     }
@@ -82,11 +85,14 @@ impl Identity for SqliteStore {
 
     async fn approve(&self, approval: &Approval, actor: &Actor, now_ms: i64) -> Result<Cluster> {
         let mut tx = self.begin().await?;
-        let cluster = cluster_in(&mut tx, approval.cluster).await?.ok_or_else(|| no_cluster(approval.cluster))?;
+        let cluster = cluster_in(&mut tx, approval.cluster)
+            .await?
+            .ok_or_else(|| no_cluster(approval.cluster))?;
         let target = approval.cluster.to_string();
         if !matches!(cluster.status, ClusterStatus::Pending | ClusterStatus::Approved) {
             let detail = format!("the cluster is {}", cluster.status.as_str());
-            audit(&mut tx, actor, "cluster.approve", &target, "CONFLICT", detail.clone(), now_ms).await?;
+            audit(&mut tx, actor, "cluster.approve", &target, "CONFLICT", detail.clone(), now_ms)
+                .await?;
             tx.commit().await?;
             return Err(Error::Conflict { detail });
         }
@@ -105,17 +111,29 @@ impl Identity for SqliteStore {
         .await?;
         let detail = format!("labels {}", labels_json(&approval.labels)?);
         audit(&mut tx, actor, "cluster.approve", &target, "ok", detail, now_ms).await?;
-        let cluster = cluster_in(&mut tx, approval.cluster).await?.ok_or_else(|| no_cluster(approval.cluster))?;
+        let cluster = cluster_in(&mut tx, approval.cluster)
+            .await?
+            .ok_or_else(|| no_cluster(approval.cluster))?;
         tx.commit().await?;
         Ok(cluster)
     }
 
-    async fn dismiss(&self, id: ClusterId, reason: &str, actor: &Actor, now_ms: i64) -> Result<Cluster> {
+    async fn dismiss(
+        &self,
+        id: ClusterId,
+        reason: &str,
+        actor: &Actor,
+        now_ms: i64,
+    ) -> Result<Cluster> {
         let mut tx = self.begin().await?;
         let cluster = cluster_in(&mut tx, id).await?.ok_or_else(|| no_cluster(id))?;
         let (status, action) = match cluster.status {
-            ClusterStatus::Pending | ClusterStatus::Rejected => (ClusterStatus::Rejected, "cluster.reject"),
-            ClusterStatus::Approved | ClusterStatus::Revoked => (ClusterStatus::Revoked, "cluster.revoke"),
+            ClusterStatus::Pending | ClusterStatus::Rejected => {
+                (ClusterStatus::Rejected, "cluster.reject")
+            }
+            ClusterStatus::Approved | ClusterStatus::Revoked => {
+                (ClusterStatus::Revoked, "cluster.revoke")
+            }
         };
         sqlx::query("UPDATE clusters SET status = $2, decided_at_ms = $3, decided_by = $4 WHERE cluster_id = $1")
             .bind(id.to_string())
@@ -135,7 +153,13 @@ impl Identity for SqliteStore {
         Ok(cluster)
     }
 
-    async fn release(&self, cluster: ClusterId, instance: InstanceId, actor: &Actor, now_ms: i64) -> Result<()> {
+    async fn release(
+        &self,
+        cluster: ClusterId,
+        instance: InstanceId,
+        actor: &Actor,
+        now_ms: i64,
+    ) -> Result<()> {
         let mut tx = self.begin().await?;
         let done = sqlx::query(
             "UPDATE instances SET quarantine_code = NULL, quarantined_at_ms = NULL \
@@ -216,10 +240,12 @@ impl Identity for SqliteStore {
     }
 
     async fn instances(&self, cluster: ClusterId) -> Result<Vec<Instance>> {
-        let rows = sqlx::query("SELECT * FROM instances WHERE cluster_id = $1 ORDER BY enrolled_at_ms, instance_id")
-            .bind(cluster.to_string())
-            .fetch_all(self.reader())
-            .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM instances WHERE cluster_id = $1 ORDER BY enrolled_at_ms, instance_id",
+        )
+        .bind(cluster.to_string())
+        .fetch_all(self.reader())
+        .await?;
         rows.iter().map(instance_row).collect()
     }
 
@@ -250,15 +276,18 @@ impl Identity for SqliteStore {
     }
 
     async fn certificates(&self, cluster: ClusterId) -> Result<Vec<CertificateRow>> {
-        let rows = sqlx::query("SELECT * FROM certificates WHERE cluster_id = $1 ORDER BY issued_at_ms, serial")
-            .bind(cluster.to_string())
-            .fetch_all(self.reader())
-            .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM certificates WHERE cluster_id = $1 ORDER BY issued_at_ms, serial",
+        )
+        .bind(cluster.to_string())
+        .fetch_all(self.reader())
+        .await?;
         rows.iter().map(certificate_row).collect()
     }
 
     async fn hello(&self, hello: &HelloFacts, now_ms: i64) -> Result<()> {
-        let nodes = serde_json::to_string(&hello.node_versions).map_err(|e| Error::corrupt("node_versions", &e))?;
+        let nodes = serde_json::to_string(&hello.node_versions)
+            .map_err(|e| Error::corrupt("node_versions", e))?;
         let mut tx = self.begin().await?;
         sqlx::query(
             "UPDATE clusters SET agent_version = $2, server_version = $3, node_versions = $4, clock_offset_ms = $5, \
@@ -272,12 +301,14 @@ impl Identity for SqliteStore {
         .bind(now_ms)
         .execute(&mut *tx)
         .await?;
-        sqlx::query("UPDATE instances SET last_heard_at_ms = $3 WHERE cluster_id = $1 AND instance_id = $2")
-            .bind(hello.cluster.to_string())
-            .bind(hello.instance.to_string())
-            .bind(now_ms)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE instances SET last_heard_at_ms = $3 WHERE cluster_id = $1 AND instance_id = $2",
+        )
+        .bind(hello.cluster.to_string())
+        .bind(hello.instance.to_string())
+        .bind(now_ms)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -302,7 +333,12 @@ pub async fn quarantine(
     .bind(now_ms)
     .execute(&mut *tx)
     .await?;
-    super::reports::raise(tx, &crate::store::reports::Alarm { cluster, instance, code, detail }, now_ms).await?;
+    super::reports::raise(
+        tx,
+        &crate::store::reports::Alarm { cluster, instance, code, detail },
+        now_ms,
+    )
+    .await?;
     let target = format!("{cluster}/{instance}");
     audit(tx, &Actor::hub(), "instance.quarantine", &target, code, detail.to_owned(), now_ms).await
 }
@@ -327,13 +363,22 @@ pub(super) async fn audit(
     append_audit(tx, &entry).await
 }
 
-pub(super) async fn cluster_in(tx: &mut SqliteConnection, id: ClusterId) -> Result<Option<Cluster>> {
-    let row =
-        sqlx::query("SELECT * FROM clusters WHERE cluster_id = $1").bind(id.to_string()).fetch_optional(tx).await?;
+pub(super) async fn cluster_in(
+    tx: &mut SqliteConnection,
+    id: ClusterId,
+) -> Result<Option<Cluster>> {
+    let row = sqlx::query("SELECT * FROM clusters WHERE cluster_id = $1")
+        .bind(id.to_string())
+        .fetch_optional(tx)
+        .await?;
     row.as_ref().map(cluster_row).transpose()
 }
 
-pub(super) async fn instance_in(tx: &mut SqliteConnection, cluster: ClusterId, id: InstanceId) -> Result<Option<Instance>> {
+pub(super) async fn instance_in(
+    tx: &mut SqliteConnection,
+    cluster: ClusterId,
+    id: InstanceId,
+) -> Result<Option<Instance>> {
     let row = sqlx::query("SELECT * FROM instances WHERE cluster_id = $1 AND instance_id = $2")
         .bind(cluster.to_string())
         .bind(id.to_string())
@@ -343,7 +388,7 @@ pub(super) async fn instance_in(tx: &mut SqliteConnection, cluster: ClusterId, i
 }
 
 pub(super) fn labels_json(labels: &Labels) -> Result<String> {
-    serde_json::to_string(labels).map_err(|e| Error::corrupt("labels", &e))
+    serde_json::to_string(labels).map_err(|e| Error::corrupt("labels", e))
 }
 
 pub(super) fn no_cluster(id: ClusterId) -> Error {

@@ -22,18 +22,24 @@ pub async fn subjects(
 ) -> Result<BTreeMap<SubjectKey, Entry>> {
     let mut found: BTreeMap<SubjectKey, CurrentSubject> = BTreeMap::new();
     for keys in keys.chunks(KEYS_PER_QUERY) {
-        for row in select(tx, "SELECT * FROM subjects WHERE cluster_id = ", cluster, keys, ")").await? {
+        for row in
+            select(tx, "SELECT * FROM subjects WHERE cluster_id = ", cluster, keys, ")").await?
+        {
             let (key, subject) = subject_row(&row)?;
             found.insert(key, subject);
         }
-        for row in select(tx, "SELECT * FROM states WHERE cluster_id = ", cluster, keys, ")").await? {
+        for row in
+            select(tx, "SELECT * FROM states WHERE cluster_id = ", cluster, keys, ")").await?
+        {
             if let Some(subject) = found.get_mut(&SubjectKey(row.text("subject_key")?)) {
                 let binding = (row.parsed("policy_id")?, row.parsed("binding_id")?);
                 subject.verdicts.insert(binding, verdict_row(&row)?);
             }
         }
         let open = ") AND closed_at_ms IS NULL";
-        for row in select(tx, "SELECT * FROM findings WHERE cluster_id = ", cluster, keys, open).await? {
+        for row in
+            select(tx, "SELECT * FROM findings WHERE cluster_id = ", cluster, keys, open).await?
+        {
             if let Some(subject) = found.get_mut(&SubjectKey(row.text("subject_key")?)) {
                 let key = (row.parsed("binding_id")?, row.parsed("fingerprint")?);
                 let finding = finding_row(&row, subject)?;
@@ -41,7 +47,8 @@ pub async fn subjects(
             }
         }
     }
-    let entry = |subject: CurrentSubject| Entry { before: Some(subject.clone()), now: Some(subject) };
+    let entry =
+        |subject: CurrentSubject| Entry { before: Some(subject.clone()), now: Some(subject) };
     Ok(found.into_iter().map(|(key, subject)| (key, entry(subject))).collect())
 }
 
@@ -59,7 +66,10 @@ pub async fn unseen(
     .bind(snapshot)
     .fetch_all(&mut *tx)
     .await?;
-    let keys = rows.iter().map(|row| Ok(SubjectKey(row.text("subject_key")?))).collect::<Result<Vec<_>>>()?;
+    let keys = rows
+        .iter()
+        .map(|row| Ok(SubjectKey(row.text("subject_key")?)))
+        .collect::<Result<Vec<_>>>()?;
     subjects(tx, cluster, &keys).await
 }
 
@@ -103,17 +113,24 @@ fn subject_row(row: &SqliteRow) -> Result<(SubjectKey, CurrentSubject)> {
 }
 
 /// A subject from its columns.
-pub fn subject_of(kind_of: &str, group: String, kind: String, namespace: String, name: String) -> Result<Subject> {
+pub fn subject_of(
+    kind_of: &str,
+    group: String,
+    kind: String,
+    namespace: String,
+    name: String,
+) -> Result<Subject> {
     match kind_of {
         "kubernetes" => Ok(Subject::Kubernetes(ResourceRef { group, kind, namespace, name })),
         "terraform" => Ok(Subject::Terraform { address: name }),
         "file" => Ok(Subject::File { path: name }),
-        other => Err(Error::corrupt("subjects", &other)),
+        other => Err(Error::corrupt("subjects", other)),
     }
 }
 
 fn verdict_row(row: &SqliteRow) -> Result<CurrentVerdict> {
-    let total = u32::try_from(row.count("findings_total")?).map_err(|e| Error::corrupt("states", &e))?;
+    let total =
+        u32::try_from(row.count("findings_total")?).map_err(|e| Error::corrupt("states", e))?;
     Ok(CurrentVerdict {
         outcome: row.parsed("outcome")?,
         underlying: row.parsed_opt("underlying")?,
@@ -132,7 +149,11 @@ fn verdict_row(row: &SqliteRow) -> Result<CurrentVerdict> {
 }
 
 fn finding_row(row: &SqliteRow, subject: &CurrentSubject) -> Result<FindingRow> {
-    let line = row.count_opt("line")?.map(u32::try_from).transpose().map_err(|e| Error::corrupt("findings", &e))?;
+    let line = row
+        .count_opt("line")?
+        .map(u32::try_from)
+        .transpose()
+        .map_err(|e| Error::corrupt("findings", e))?;
     Ok(FindingRow {
         policy: row.parsed("policy_id")?,
         subject_key: SubjectKey(row.text("subject_key")?),

@@ -9,7 +9,9 @@ use sqlx::sqlite::SqliteRow;
 use super::row::{Fields, int};
 use super::{SqliteStore, apply, identity};
 use crate::store::batch::{Batch, ItemBody};
-use crate::store::reports::{Alarm, AlarmRow, BatchRow, GapRow, HeartbeatRow, Ingested, Position, Reports};
+use crate::store::reports::{
+    Alarm, AlarmRow, BatchRow, GapRow, HeartbeatRow, Ingested, Position, Reports,
+};
 use crate::store::{Error, Result};
 
 #[async_trait]
@@ -35,7 +37,7 @@ impl Reports for SqliteStore {
 
     async fn heartbeat(&self, heartbeat: &HeartbeatRow) -> Result<()> {
         let health = heartbeat.health.as_ref().map(serde_json::to_string).transpose();
-        let health = health.map_err(|e| Error::corrupt("heartbeats", &e))?;
+        let health = health.map_err(|e| Error::corrupt("heartbeats", e))?;
         let mut tx = self.begin().await?;
         sqlx::query(
             "INSERT INTO heartbeats (cluster_id, instance_id, received_at_ms, epoch, last_seq, head, spool_records, \
@@ -66,12 +68,17 @@ impl Reports for SqliteStore {
         Ok(())
     }
 
-    async fn heartbeat_of(&self, cluster: ClusterId, instance: InstanceId) -> Result<Option<HeartbeatRow>> {
-        let row = sqlx::query("SELECT * FROM heartbeats WHERE cluster_id = $1 AND instance_id = $2")
-            .bind(cluster.to_string())
-            .bind(instance.to_string())
-            .fetch_optional(self.reader())
-            .await?;
+    async fn heartbeat_of(
+        &self,
+        cluster: ClusterId,
+        instance: InstanceId,
+    ) -> Result<Option<HeartbeatRow>> {
+        let row =
+            sqlx::query("SELECT * FROM heartbeats WHERE cluster_id = $1 AND instance_id = $2")
+                .bind(cluster.to_string())
+                .bind(instance.to_string())
+                .fetch_optional(self.reader())
+                .await?;
         row.as_ref().map(heartbeat_row).transpose()
     }
 
@@ -92,7 +99,8 @@ impl Reports for SqliteStore {
     async fn alarms(&self, cluster: Option<ClusterId>) -> Result<Vec<AlarmRow>> {
         let query = match cluster {
             Some(cluster) => {
-                sqlx::query("SELECT * FROM alarms WHERE cluster_id = $1 ORDER BY id DESC").bind(cluster.to_string())
+                sqlx::query("SELECT * FROM alarms WHERE cluster_id = $1 ORDER BY id DESC")
+                    .bind(cluster.to_string())
             }
             None => sqlx::query("SELECT * FROM alarms ORDER BY id DESC"),
         };
@@ -150,29 +158,39 @@ pub async fn raise(tx: &mut SqliteConnection, alarm: &Alarm<'_>, now_ms: i64) ->
     Ok(())
 }
 
-async fn heard(tx: &mut SqliteConnection, cluster: ClusterId, instance: InstanceId, now_ms: i64) -> Result<()> {
+async fn heard(
+    tx: &mut SqliteConnection,
+    cluster: ClusterId,
+    instance: InstanceId,
+    now_ms: i64,
+) -> Result<()> {
     sqlx::query("UPDATE clusters SET last_heard_at_ms = $2 WHERE cluster_id = $1")
         .bind(cluster.to_string())
         .bind(now_ms)
         .execute(&mut *tx)
         .await?;
-    sqlx::query("UPDATE instances SET last_heard_at_ms = $3 WHERE cluster_id = $1 AND instance_id = $2")
-        .bind(cluster.to_string())
-        .bind(instance.to_string())
-        .bind(now_ms)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "UPDATE instances SET last_heard_at_ms = $3 WHERE cluster_id = $1 AND instance_id = $2",
+    )
+    .bind(cluster.to_string())
+    .bind(instance.to_string())
+    .bind(now_ms)
+    .execute(&mut *tx)
+    .await?;
     Ok(())
 }
 
 async fn ingest(tx: &mut SqliteConnection, batch: &Batch, now_ms: i64) -> Result<Ingested> {
     let instance = identity::instance_in(tx, batch.cluster, batch.instance).await?;
-    let instance = instance.ok_or_else(|| Error::NotFound { what: format!("instance {}", batch.instance) })?;
+    let instance =
+        instance.ok_or_else(|| Error::NotFound { what: format!("instance {}", batch.instance) })?;
     if instance.quarantine.is_some() {
         return Ok(Ingested::Quarantined);
     }
     let (acked, head) = match newest_chain(tx, batch).await? {
-        Some((newest, closed)) if newest.epoch > batch.epoch || (closed && newest.epoch == batch.epoch) => {
+        Some((newest, closed))
+            if newest.epoch > batch.epoch || (closed && newest.epoch == batch.epoch) =>
+        {
             return Ok(Ingested::OldEpoch { newest: newest.epoch });
         }
         Some((newest, _)) if newest.epoch == batch.epoch => (newest.seq, newest.head),
@@ -199,7 +217,12 @@ async fn ingest(tx: &mut SqliteConnection, batch: &Batch, now_ms: i64) -> Result
 
 /// The seq at which the batch contradicts what is acknowledged. Equal chain values mean equal records before them, so
 /// one comparison is enough.
-async fn fork(tx: &mut SqliteConnection, batch: &Batch, acked: u64, head: Digest) -> Result<Option<u64>> {
+async fn fork(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+    acked: u64,
+    head: Digest,
+) -> Result<Option<u64>> {
     let meeting = acked.min(batch.last_seq);
     let ours = if meeting == acked { Some(head) } else { stored_head(tx, batch, meeting).await? };
     match (batch.head_at(meeting), ours) {
@@ -210,7 +233,9 @@ async fn fork(tx: &mut SqliteConnection, batch: &Batch, acked: u64, head: Digest
     // The meeting point lies in one of the batch's Elisions: what was acknowledged was shed afterwards. The chain
     // before the Elision must still be ours.
     let elision = batch.items.iter().find_map(|item| match &item.body {
-        ItemBody::Elision(elision) if elision.from_seq <= meeting && meeting < elision.to_seq => Some(elision),
+        ItemBody::Elision(elision) if elision.from_seq <= meeting && meeting < elision.to_seq => {
+            Some(elision)
+        }
         _ => None,
     });
     let Some(elision) = elision else { return Ok(Some(meeting)) };
@@ -239,11 +264,14 @@ async fn stored_head(tx: &mut SqliteConnection, batch: &Batch, seq: u64) -> Resu
     if row.last_seq == seq {
         return Ok(Some(row.head));
     }
-    let stored = Batch::decode(row.envelope).map_err(|e| Error::corrupt("batches", &e))?;
+    let stored = Batch::decode(row.envelope).map_err(|e| Error::corrupt("batches", e))?;
     Ok(stored.head_at(seq))
 }
 
-async fn newest_chain(tx: &mut SqliteConnection, batch: &Batch) -> Result<Option<(Position, bool)>> {
+async fn newest_chain(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+) -> Result<Option<(Position, bool)>> {
     let row = sqlx::query(
         "SELECT * FROM chains WHERE cluster_id = $1 AND instance_id = $2 ORDER BY epoch DESC LIMIT 1",
     )
@@ -254,7 +282,12 @@ async fn newest_chain(tx: &mut SqliteConnection, batch: &Batch) -> Result<Option
     row.map(|row| Ok((position_row(&row)?, row.flag("closed")?))).transpose()
 }
 
-async fn undeclared_gap(tx: &mut SqliteConnection, batch: &Batch, from_seq: u64, now_ms: i64) -> Result<()> {
+async fn undeclared_gap(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+    from_seq: u64,
+    now_ms: i64,
+) -> Result<()> {
     let to_seq = batch.first_seq - 1;
     sqlx::query(
         "INSERT INTO gaps (cluster_id, instance_id, epoch, from_seq, to_seq, declared, reason, counts, detected_at_ms) \
@@ -271,8 +304,12 @@ async fn undeclared_gap(tx: &mut SqliteConnection, batch: &Batch, from_seq: u64,
     .execute(&mut *tx)
     .await?;
     let detail = format!("records {from_seq} to {to_seq} of epoch {} are missing", batch.epoch);
-    let alarm =
-        Alarm { cluster: batch.cluster, instance: batch.instance, code: "UNDECLARED_GAP", detail: &detail };
+    let alarm = Alarm {
+        cluster: batch.cluster,
+        instance: batch.instance,
+        code: "UNDECLARED_GAP",
+        detail: &detail,
+    };
     raise(tx, &alarm, now_ms).await
 }
 
@@ -332,7 +369,11 @@ async fn append(tx: &mut SqliteConnection, batch: &Batch, now_ms: i64) -> Result
 }
 
 fn position_row(row: &SqliteRow) -> Result<Position> {
-    Ok(Position { epoch: row.count("epoch")?, seq: row.count("acked_seq")?, head: row.parsed("head")? })
+    Ok(Position {
+        epoch: row.count("epoch")?,
+        seq: row.count("acked_seq")?,
+        head: row.parsed("head")?,
+    })
 }
 
 fn heartbeat_row(row: &SqliteRow) -> Result<HeartbeatRow> {

@@ -16,7 +16,8 @@ impl Rollups for SqliteStore {
     async fn policy_counts(&self, cluster: Option<ClusterId>) -> Result<Vec<PolicyCount>> {
         let query = match cluster {
             Some(cluster) => {
-                sqlx::query("SELECT * FROM rollup_policy WHERE n > 0 AND cluster_id = $1").bind(cluster.to_string())
+                sqlx::query("SELECT * FROM rollup_policy WHERE n > 0 AND cluster_id = $1")
+                    .bind(cluster.to_string())
             }
             None => sqlx::query("SELECT * FROM rollup_policy WHERE n > 0"),
         };
@@ -26,7 +27,8 @@ impl Rollups for SqliteStore {
     async fn namespace_counts(&self, cluster: Option<ClusterId>) -> Result<Vec<NamespaceCount>> {
         let query = match cluster {
             Some(cluster) => {
-                sqlx::query("SELECT * FROM rollup_namespace WHERE n > 0 AND cluster_id = $1").bind(cluster.to_string())
+                sqlx::query("SELECT * FROM rollup_namespace WHERE n > 0 AND cluster_id = $1")
+                    .bind(cluster.to_string())
             }
             None => sqlx::query("SELECT * FROM rollup_namespace WHERE n > 0"),
         };
@@ -35,9 +37,8 @@ impl Rollups for SqliteStore {
 
     async fn not_evaluated(&self, cluster: Option<ClusterId>) -> Result<Vec<NotEvaluatedRow>> {
         let query = match cluster {
-            Some(cluster) => {
-                sqlx::query("SELECT * FROM not_evaluated WHERE cluster_id = $1").bind(cluster.to_string())
-            }
+            Some(cluster) => sqlx::query("SELECT * FROM not_evaluated WHERE cluster_id = $1")
+                .bind(cluster.to_string()),
             None => sqlx::query("SELECT * FROM not_evaluated"),
         };
         let rows = query.fetch_all(self.reader()).await?;
@@ -78,7 +79,8 @@ impl Rollups for SqliteStore {
              ORDER BY framework, framework_version, control_id",
         );
         for row in controls.fetch_all(self.reader()).await? {
-            let control = (row.text("framework")?, row.text("framework_version")?, row.text("control_id")?);
+            let control =
+                (row.text("framework")?, row.text("framework_version")?, row.text("control_id")?);
             if let Some(policy) = policies.get_mut(&row.parsed::<PolicyId>("policy_id")?) {
                 policy.controls.push(control);
             }
@@ -95,8 +97,10 @@ impl Rollups for SqliteStore {
             "SELECT cluster_id, namespace, policy_id, severity, scored, outcome, COUNT(*) AS n FROM states \
              GROUP BY cluster_id, namespace, policy_id, severity, scored, outcome",
         );
-        let policies: Result<_> = policies.fetch_all(self.reader()).await?.iter().map(policy_count).collect();
-        let namespaces: Result<_> = namespaces.fetch_all(self.reader()).await?.iter().map(namespace_count).collect();
+        let policies: Result<_> =
+            policies.fetch_all(self.reader()).await?.iter().map(policy_count).collect();
+        let namespaces: Result<_> =
+            namespaces.fetch_all(self.reader()).await?.iter().map(namespace_count).collect();
         Ok((policies?, namespaces?))
     }
 }

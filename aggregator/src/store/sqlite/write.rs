@@ -9,8 +9,8 @@ use super::row::int;
 use super::{Db, counts};
 use crate::store::batch::Batch;
 use crate::store::current::{
-    AdmissionRow, BindingKey, CurrentSubject, CurrentVerdict, DeclaredGap, EventRow, FindingKey, FindingRow,
-    SubjectKey, Transition,
+    AdmissionRow, BindingKey, CurrentSubject, CurrentVerdict, DeclaredGap, EventRow, FindingKey,
+    FindingRow, SubjectKey, Transition,
 };
 use crate::store::fold::{Entry, Fold};
 use crate::store::{Error, Result};
@@ -19,7 +19,12 @@ use crate::store::{Error, Result};
 pub const ROWS_PER_INSERT: usize = 500;
 
 /// Writes and empties the fold's changes; what it holds afterwards is what is stored.
-pub async fn flush(tx: &mut SqliteConnection, batch: &Batch, fold: &mut Fold, now_ms: i64) -> Result<()> {
+pub async fn flush(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+    fold: &mut Fold,
+    now_ms: i64,
+) -> Result<()> {
     let cluster = batch.cluster.to_string();
     save_subjects(tx, &cluster, &fold.subjects).await?;
     save_states(tx, &cluster, &fold.subjects).await?;
@@ -38,14 +43,18 @@ pub async fn flush(tx: &mut SqliteConnection, batch: &Batch, fold: &mut Fold, no
 /// Group, kind, namespace and name; addresses and paths stand in name.
 pub fn columns(subject: &Subject) -> [String; 4] {
     match subject {
-        Subject::Kubernetes(r) => [r.group.clone(), r.kind.clone(), r.namespace.clone(), r.name.clone()],
-        Subject::Terraform { address } => [String::new(), String::new(), String::new(), address.clone()],
+        Subject::Kubernetes(r) => {
+            [r.group.clone(), r.kind.clone(), r.namespace.clone(), r.name.clone()]
+        }
+        Subject::Terraform { address } => {
+            [String::new(), String::new(), String::new(), address.clone()]
+        }
         Subject::File { path } => [String::new(), String::new(), String::new(), path.clone()],
     }
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| Error::corrupt("json", &e))
+    serde_json::to_string(value).map_err(|e| Error::corrupt("json", e))
 }
 
 async fn save_subjects(
@@ -135,8 +144,10 @@ async fn save_states(
         }
         let Some(subject) = &entry.now else { continue };
         let [_, _, namespace, _] = columns(&subject.subject);
-        let different = now.iter().filter(|(binding, verdict)| before.get(*binding) != Some(*verdict));
-        changed.extend(different.map(|(binding, verdict)| (key, namespace.clone(), binding, verdict)));
+        let different =
+            now.iter().filter(|(binding, verdict)| before.get(*binding) != Some(*verdict));
+        changed
+            .extend(different.map(|(binding, verdict)| (key, namespace.clone(), binding, verdict)));
     }
     for rows in changed.chunks(ROWS_PER_INSERT) {
         let mut query = QueryBuilder::<Db>::new(
@@ -310,7 +321,12 @@ async fn save_admissions(
     Ok(())
 }
 
-async fn save_events(tx: &mut SqliteConnection, batch: &Batch, events: &[EventRow], now_ms: i64) -> Result<()> {
+async fn save_events(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+    events: &[EventRow],
+    now_ms: i64,
+) -> Result<()> {
     for row in events {
         sqlx::query(
             "INSERT INTO events (cluster_id, instance_id, epoch, seq, kind, event, detail, valid_at_ms, received_at_ms) \
@@ -331,7 +347,12 @@ async fn save_events(tx: &mut SqliteConnection, batch: &Batch, events: &[EventRo
     Ok(())
 }
 
-async fn save_gaps(tx: &mut SqliteConnection, batch: &Batch, gaps: &[DeclaredGap], now_ms: i64) -> Result<()> {
+async fn save_gaps(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+    gaps: &[DeclaredGap],
+    now_ms: i64,
+) -> Result<()> {
     for row in gaps {
         sqlx::query(
             "INSERT INTO gaps (cluster_id, instance_id, epoch, from_seq, to_seq, declared, reason, counts, \
