@@ -145,7 +145,9 @@ impl Problem {
                 "keep one of the two: the API server would silently take the last"
             }
             ProblemKind::Limit => "split it, or leave it out with --exclude",
-            ProblemKind::Invalid => "the API server would refuse the object: mend the field",
+            ProblemKind::Invalid => {
+                "the API server would refuse it; YAML reads y, no, on and 12 as other than text: quote them"
+            }
         }
     }
 }

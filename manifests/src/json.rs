@@ -230,3 +230,74 @@ fn reason(error: &serde_json::Error) -> String {
 fn shorten(text: &str) -> String {
     text.chars().take(40).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use provost_model::Path;
+
+    use super::*;
+
+    fn at(line: u32, column: u32) -> Position {
+        Position { line, column }
+    }
+
+    #[test]
+    fn values_follow_each_other_and_know_their_place() {
+        let (nodes, fault) = parse(
+            "{\n  \"a\": [1, 2.0, 1e3, {\"\\u00e9\": null}]\n}\n{\"b\": \"\u{e9}\", \"c\": true}",
+        );
+        assert_eq!(fault, None);
+        let text: Vec<_> = nodes.iter().map(|node| serde_json::to_string(node).unwrap()).collect();
+        assert_eq!(text, ["{\"a\":[1,2,1000,{\"\u{e9}\":null}]}", "{\"b\":\"\u{e9}\",\"c\":true}"]);
+        let locate = |node: &Node, pointer| node.locate(&Path::from_pointer(pointer).unwrap());
+        assert_eq!(locate(&nodes[0], "/a/1"), at(2, 12));
+        assert_eq!(locate(&nodes[1], ""), at(4, 1));
+        assert_eq!(locate(&nodes[1], "/c"), at(4, 17));
+    }
+
+    #[test]
+    fn what_is_no_json_says_where() {
+        for (text, position, kind) in [
+            ("{\"a\": 1,\n \"a\": 2}", at(2, 2), ProblemKind::DuplicateKey),
+            ("{\"a\": }", at(1, 7), ProblemKind::Syntax),
+            ("{\"a\": 1,}", at(1, 9), ProblemKind::Syntax),
+            ("{a: 1}", at(1, 2), ProblemKind::Syntax),
+            ("[1 2]", at(1, 4), ProblemKind::Syntax),
+            ("{\"a\": \"x\ny\"}", at(1, 7), ProblemKind::Syntax),
+            ("{\"a\": \"\\", at(1, 7), ProblemKind::Syntax),
+            ("[01]", at(1, 2), ProblemKind::Syntax),
+            ("[1e999]", at(1, 2), ProblemKind::Syntax),
+            ("nullx", at(1, 1), ProblemKind::Syntax),
+            ("// c\n{}", at(1, 1), ProblemKind::Syntax),
+        ] {
+            let (_, fault) = parse(text);
+            let fault = fault.unwrap();
+            assert_eq!((fault.at, fault.kind), (position, kind), "{text}: {}", fault.message);
+        }
+        let (_, fault) = parse(&"[".repeat(100_000));
+        assert_eq!(fault.map(|fault| fault.kind), Some(ProblemKind::Limit));
+    }
+
+    #[test]
+    fn what_stands_before_an_error_is_not_lost() {
+        let (nodes, fault) = parse("{\"a\": 1}{\"b\": }");
+        assert_eq!(nodes.len(), 1);
+        assert!(fault.is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json(text in "[\\[\\]{}:,\"a0-9e.+\\- \n\\\\]{0,24}") {
+            let theirs = serde_json::from_str::<serde_json::Value>(&text);
+            let (nodes, fault) = parse(&text);
+            if let (Ok(theirs), None) = (&theirs, &fault) {
+                prop_assert_eq!(nodes.len(), 1);
+                let ours = serde_json::to_value(&nodes[0]).unwrap();
+                prop_assert!(ours == *theirs || text.contains(['.', 'e', '-']), "{} {}", ours, theirs);
+            } else if theirs.is_ok() {
+                prop_assert_eq!(fault.map(|fault| fault.kind), Some(ProblemKind::DuplicateKey));
+            }
+        }
+    }
+}

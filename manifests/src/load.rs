@@ -10,7 +10,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use crate::document::{Class, Document, Problem, ProblemKind, Why};
 use crate::kinds::{Scope, Scopes};
 use crate::kustomize::{self, Listing, Use};
-use crate::node::{Entry, Node, Value};
+use crate::node::{Entry, Node, Position, Value};
 use crate::read::{Content, read};
 use crate::walk::{Input, Source, walk};
 
@@ -147,7 +147,7 @@ fn listing(paths: &[PathBuf], inputs: &[Input], contents: &[Content]) -> Listing
 fn apply_listing(
     listing: &Listing,
     input: &Input,
-    documents: &mut [Document],
+    documents: &mut Vec<Document>,
     problems: &mut Vec<Problem>,
 ) {
     let Source::File { path } = &input.source else { return };
@@ -157,11 +157,21 @@ fn apply_listing(
             documents.iter_mut().for_each(|document| document.unrendered = Some(Arc::clone(by)));
         }
         Some(Use::NotEvaluated(why)) => {
-            documents
-                .iter_mut()
-                .for_each(|document| document.class = Class::NotEvaluated { why: *why });
-            // A patch need not be a whole object.
-            problems.retain(|problem| problem.kind != ProblemKind::Invalid);
+            let class = Class::NotEvaluated { why: *why };
+            documents.iter_mut().for_each(|document| document.class = class.clone());
+            // A patch need not be a whole object: what is wrong with one is not wrong with it.
+            for problem in problems.extract_if(.., |problem| problem.kind == ProblemKind::Invalid) {
+                let at = problem.at.unwrap_or(Position::START);
+                documents.push(Document {
+                    file: problem.file,
+                    index: documents.len(),
+                    item: None,
+                    at,
+                    node: Node::new(Value::Null, at),
+                    class: class.clone(),
+                    unrendered: None,
+                });
+            }
         }
     }
 }

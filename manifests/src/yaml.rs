@@ -435,6 +435,12 @@ fn fault_of(error: &granit_parser::ScanError, at: Position) -> Fault {
     use granit_parser::ErrorKind;
     match error.kind() {
         ErrorKind::RecursionLimitExceeded => too_deep(at),
+        ErrorKind::ExpectedDocumentStart => Fault {
+            at,
+            kind: ProblemKind::Syntax,
+            message: "this does not belong to what stands before it: check the indentation"
+                .to_owned(),
+        },
         ErrorKind::AnchorCountOverflow => {
             Fault { at, kind: ProblemKind::Limit, message: error.info() }
         }
@@ -464,5 +470,165 @@ fn too_deep(at: Position) -> Fault {
         at,
         kind: ProblemKind::Limit,
         message: format!("mappings and lists are nested deeper than {MAX_DEPTH} levels"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use provost_model::Path;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Node, Fault> {
+        parse(Chunk { text, line: 1 }).map(|mut nodes| nodes.remove(0))
+    }
+
+    fn value(text: &str) -> serde_json::Value {
+        serde_json::to_value(read(text).unwrap()).unwrap()
+    }
+
+    fn at(line: u32, column: u32) -> Position {
+        Position { line, column }
+    }
+
+    #[test]
+    fn documents_are_split_at_markers_alone() {
+        let text =
+            "# head\n---\na: 1\n--- # two\nb: |\n  ---\n  x\n...\nc: 3\n%YAML 1.1\n---x: 1\n";
+        let chunks: Vec<_> =
+            split(text).into_iter().map(|chunk| (chunk.line, chunk.text)).collect();
+        assert_eq!(
+            chunks,
+            [
+                (1, "# head\n"),
+                (2, "---\na: 1\n"),
+                (4, "--- # two\nb: |\n  ---\n  x\n...\n"),
+                (9, "c: 3\n%YAML 1.1\n---x: 1\n"),
+            ]
+        );
+        let directive = split("# c\n%YAML 1.1\n---\na: 1\n");
+        assert_eq!(directive.len(), 1, "a directive belongs to the document after it");
+        assert!(split("").is_empty());
+    }
+
+    #[test]
+    fn positions_are_those_of_the_file() {
+        let text = "---\r\nspec:\r\n  containers:\r\n  - name: web\r\n    image: \"\u{e9}\" # c\r\n    tty:\r\n";
+        let node = parse(Chunk { text, line: 11 }).unwrap().remove(0);
+        let locate = |pointer: &str| node.locate(&Path::from_pointer(pointer).unwrap());
+        assert_eq!(locate(""), at(12, 1));
+        assert_eq!(locate("/spec"), at(12, 1));
+        assert_eq!(locate("/spec/containers"), at(13, 3));
+        assert_eq!(locate("/spec/containers/0"), at(14, 5));
+        assert_eq!(locate("/spec/containers/0/name"), at(14, 11));
+        assert_eq!(locate("/spec/containers/0/image"), at(15, 12));
+        assert_eq!(locate("/spec/containers/0/tty"), at(16, 5), "a null stands at its key");
+        assert_eq!(locate("/spec/containers/0/securityContext/privileged"), at(14, 5));
+        assert_eq!(locate("/spec/containers/7"), at(13, 3), "nearest ancestor");
+        assert_eq!(locate("/nothing"), at(12, 1));
+    }
+
+    #[test]
+    fn merge_keys_apply_in_the_order_written() {
+        let base = "a: &x {p: 1, q: 2}\nc: &y {p: 3, r: 4}\n";
+        for (text, expected) in [
+            ("b: {<<: *x, p: 9}", json!({"p": 9, "q": 2})),
+            ("b: {p: 9, <<: *x}", json!({"p": 1, "q": 2})),
+            ("b: {<<: [*x, *y]}", json!({"p": 1, "q": 2, "r": 4})),
+            ("b: {<<: {z: 1}}", json!({"z": 1})),
+            ("b: {'<<': {z: 1}}", json!({"<<": {"z": 1}})),
+        ] {
+            assert_eq!(value(&format!("{base}{text}\n"))["b"], expected, "{text}");
+        }
+        for text in ["b: {<<: 1}", "b: {<<: [1]}", "b: {<<: }"] {
+            assert_eq!(read(text).unwrap_err().kind, ProblemKind::Syntax, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_where_it_stands() {
+        let fault = read("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n").unwrap_err();
+        assert_eq!((fault.kind, fault.at), (ProblemKind::DuplicateKey, at(5, 3)));
+        assert!(
+            fault.message.contains("`c`") && fault.message.contains("3:3"),
+            "{}",
+            fault.message
+        );
+        assert_eq!(read("1: a\n'1': b\n").unwrap_err().kind, ProblemKind::DuplicateKey);
+        assert_eq!(read("on: a\n'true': b\n").unwrap_err().kind, ProblemKind::DuplicateKey);
+    }
+
+    #[test]
+    fn alias_bombs_and_deep_nesting_meet_a_limit() {
+        let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for (name, of) in "bcdefghi".chars().zip("abcdefgh".chars()) {
+            let list = vec![format!("*{of}"); 10].join(", ");
+            bomb.push_str(&format!("{name}: &{name} [{list}]\n"));
+        }
+        let deep = format!("a: {}{}\n", "[".repeat(5_000), "]".repeat(5_000));
+        let block = (0..2_000).map(|n| format!("{}a:\n", " ".repeat(n))).collect::<String>();
+        let doubled = format!(
+            "a: &a {}x{}\nb: {}*a{}\n",
+            "[".repeat(100),
+            "]".repeat(100),
+            "[".repeat(100),
+            "]".repeat(100)
+        );
+        for text in [bomb, deep, block, doubled] {
+            assert_eq!(read(&text).unwrap_err().kind, ProblemKind::Limit, "{}", &text[..20]);
+        }
+        assert_eq!(read("a: &a [*a]\n").unwrap_err().kind, ProblemKind::Syntax);
+        assert_eq!(value("a: &a 5\nb: *a\n*a : z\n"), json!({"a": 5, "b": 5, "5": "z"}));
+    }
+
+    #[test]
+    fn long_lines_are_read() {
+        let long = "x".repeat(5_000_000);
+        assert_eq!(
+            value(&format!("a: \"{long}\"\nb: {long}\n"))["b"].as_str().map(str::len),
+            Some(5_000_000)
+        );
+    }
+
+    #[test]
+    fn what_is_no_yaml_says_where() {
+        for (text, position) in [
+            ("a: [1, 2\nb: 3\n", None),
+            ("a: \tb\nc:\n\td: 1\n", Some(at(3, 2))),
+            ("a: \u{1}\n", Some(at(1, 4))),
+            ("a: .inf\n", Some(at(1, 4))),
+            ("? [a]\n: b\n", Some(at(1, 3))),
+            ("~: 1\n", Some(at(1, 1))),
+        ] {
+            let fault = read(text).unwrap_err();
+            assert_eq!(fault.kind, ProblemKind::Syntax, "{text}");
+            assert!(!fault.message.is_empty());
+            if let Some(position) = position {
+                assert_eq!(fault.at, position, "{text}: {}", fault.message);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(?s)[ -~\n\t\u{e9}]{0,200}") {
+            for chunk in split(&text) {
+                let _ = parse(chunk);
+            }
+        }
+
+        /// The chunks are the text, and each begins on the line it says.
+        #[test]
+        fn splitting_loses_nothing(text in "(---\n|\\.\\.\\.\n|a: 1\n|%Y\n|#\n|\n| ---\n){0,20}") {
+            let chunks = split(&text);
+            prop_assert_eq!(chunks.iter().map(|chunk| chunk.text).collect::<String>(), text.clone());
+            let mut line = 1;
+            for chunk in chunks {
+                prop_assert_eq!(chunk.line as usize, line);
+                line += chunk.text.matches('\n').count();
+            }
+        }
     }
 }
