@@ -2,9 +2,7 @@
 //! refused where a value is required, `None` where it is optional.
 
 use provost_model::policy::{Action, Checkpoint, FailMode, Severity};
-use provost_model::record::{
-    BundleEvent, Class, ClockQuality, ElisionReason, SnapshotReason,
-};
+use provost_model::record::{BundleEvent, Class, ClockQuality, ElisionReason, SnapshotReason};
 use provost_model::verdict::{NotEvaluatedReason, Outcome};
 
 use crate::{Error, v1};

@@ -26,6 +26,7 @@ impl Error {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand errors and literals over")]
     pub(crate) fn bad(field: &'static str, what: impl ToString) -> Self {
         Self::Bad { field, what: what.to_string() }
     }

@@ -58,11 +58,7 @@ pub(crate) fn text(field: &'static str, text: String) -> Result<String, Error> {
     text_up_to(field, text, MAX_TEXT_BYTES)
 }
 
-pub(crate) fn text_up_to(
-    field: &'static str,
-    text: String,
-    limit: usize,
-) -> Result<String, Error> {
+pub(crate) fn text_up_to(field: &'static str, text: String, limit: usize) -> Result<String, Error> {
     within(field, text.len(), limit)?;
     Ok(text)
 }

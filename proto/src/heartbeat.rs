@@ -125,7 +125,11 @@ fn health_from_wire(wire: v1::Health) -> Result<Health, Error> {
         })
     };
     Ok(Health {
-        capabilities: wire.capabilities.into_iter().map(capability).collect::<Result<_, Error>>()?,
+        capabilities: wire
+            .capabilities
+            .into_iter()
+            .map(capability)
+            .collect::<Result<_, Error>>()?,
         webhook: optional_digest("health.webhook_digest", &wire.webhook_digest)?,
     })
 }

@@ -8,8 +8,8 @@
 pub mod batch;
 pub mod elision;
 pub mod enrol;
-pub mod envelope;
 mod enums;
+pub mod envelope;
 mod error;
 mod fields;
 pub mod heartbeat;

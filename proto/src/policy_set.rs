@@ -8,7 +8,9 @@ use provost_model::limits::MAX_RECORD_BYTES;
 use provost_model::{Action, Digest, FailMode, Severity};
 
 use crate::enums::Word as _;
-use crate::fields::{decode as decode_message, digest as read_digest, digest_bytes, slug, text, within};
+use crate::fields::{
+    decode as decode_message, digest as read_digest, digest_bytes, slug, text, within,
+};
 use crate::{Error, v1};
 
 const BUNDLE: &str = "bundle";

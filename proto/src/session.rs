@@ -172,10 +172,9 @@ pub(crate) fn roots_from_wire(roots: Vec<v1::Envelope>) -> Result<Vec<Envelope>,
 impl From<BundleAnswer> for v1::agent_message::Message {
     fn from(answer: BundleAnswer) -> Self {
         match answer {
-            BundleAnswer::Active { manifest, version } => Self::BundleAck(v1::BundleAck {
-                manifest_digest: digest_bytes(&manifest),
-                version,
-            }),
+            BundleAnswer::Active { manifest, version } => {
+                Self::BundleAck(v1::BundleAck { manifest_digest: digest_bytes(&manifest), version })
+            }
             BundleAnswer::Refused { manifest, version, code, errors } => {
                 Self::BundleNack(v1::BundleNack {
                     manifest_digest: digest_bytes(&manifest),

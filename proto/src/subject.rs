@@ -57,8 +57,11 @@ pub(crate) fn attributes_to_wire(attributes: &Attributes) -> v1::Attributes {
         api_version,
         uid,
         resource_version,
-        controller: controller
-            .map(|Controller { group, kind, name }| v1::Controller { group, kind, name }),
+        controller: controller.map(|Controller { group, kind, name }| v1::Controller {
+            group,
+            kind,
+            name,
+        }),
         owner,
         labels,
         source: source.map(|Source { tool, kind, namespace, name }| v1::Source {

@@ -32,7 +32,9 @@ pub struct Token {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an enrolment token: {what}; take the whole line that `provost fleet token create` printed")]
+#[error(
+    "not an enrolment token: {what}; take the whole line that `provost fleet token create` printed"
+)]
 pub struct BadToken {
     what: &'static str,
 }
@@ -73,7 +75,8 @@ impl FromStr for Token {
 
     fn from_str(text: &str) -> Result<Self, BadToken> {
         let text = text.trim();
-        let body = text.strip_prefix(PREFIX).ok_or(BadToken { what: "it must start with pvt1." })?;
+        let body =
+            text.strip_prefix(PREFIX).ok_or(BadToken { what: "it must start with pvt1." })?;
         if text.len() > MAX_BYTES {
             return Err(BadToken { what: "too long" });
         }
