@@ -3,7 +3,9 @@
 //! YAML is read here and nowhere behind it: a built bundle holds `.rego` and `.json` alone. Nothing
 //! is evaluated here, and no signature is checked: `engine` and `trust` do that.
 
+mod assemble;
 pub mod bundle;
+mod check;
 pub mod contents;
 pub mod diagnostic;
 pub mod effective;
@@ -14,11 +16,12 @@ mod metadata;
 pub mod parameters;
 pub mod plan;
 mod revision;
+mod role;
 pub mod source;
 mod yaml;
 
 pub use bundle::{Bundle, Example, ExampleCluster, ExampleInput, Expectation, Module, Policy};
-pub use contents::Contents;
+pub use contents::{Contents, Header, VerifiedBundle};
 pub use diagnostic::Diagnostic;
 pub use effective::{Effective, InForce, State, effective};
 pub use revision::revision;
