@@ -12,6 +12,7 @@
 pub mod access;
 pub mod batch;
 pub mod bundles;
+pub mod current;
 pub mod findings;
 pub mod fold;
 pub mod history;
@@ -97,6 +98,7 @@ pub struct AuditEntry {
 
 impl Error {
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "errors are handed over by map_err")]
     pub fn corrupt(table: &'static str, detail: impl ToString) -> Self {
         Self::Corrupt { table, detail: detail.to_string() }
     }

@@ -65,7 +65,6 @@ pub struct Problem {
     pub at: Option<Position>,
     pub kind: ProblemKind,
     pub message: String,
-    pub hint: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +127,28 @@ impl fmt::Display for Why {
             Self::NoKind => "no apiVersion and kind",
             Self::NotAnObject => "no object of a cluster",
         })
+    }
+}
+
+impl Problem {
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self.kind {
+            ProblemKind::Missing => "check the path",
+            ProblemKind::Unreadable => "check the permissions of the file and its folders",
+            ProblemKind::NotUtf8 => "save the file as UTF-8, or leave it out with --exclude",
+            ProblemKind::Syntax => {
+                "mend the file, or leave it out with --exclude if it is no manifest"
+            }
+            ProblemKind::DuplicateKey => {
+                "keep one of the two: the API server would silently take the last"
+            }
+            ProblemKind::Limit => "split it, or leave it out with --exclude",
+            ProblemKind::Invalid => {
+                "the API server would refuse it; YAML reads y, no, on and 12 as other than text: quote them"
+            }
+        }
     }
 }
 

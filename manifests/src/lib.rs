@@ -6,13 +6,23 @@
 //! the rest: each is a [`Problem`] with its position. Nothing is rendered: what is a template, a
 //! patch or a kustomization is said to be one. Everything has a limit (see [`limits`]).
 
+mod classify;
 mod de;
 pub mod document;
+mod json;
+pub mod kinds;
+mod kustomize;
 pub mod limits;
 pub mod load;
 pub mod node;
+mod read;
+mod scalar;
+mod template;
+mod walk;
+mod yaml;
 
 pub use de::Error as DeserializeError;
 pub use document::{Class, Document, Problem, ProblemKind, Resource, Why};
-pub use load::{Loaded, Options, load};
+pub use load::{BadPattern, Loaded, Options, exclude, load};
 pub use node::{Entry, Node, Position, Value};
+pub use read::{Content, read_bytes};

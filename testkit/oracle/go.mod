@@ -2,7 +2,10 @@ module provost.dev/testkit/oracle
 
 go 1.26.0
 
-require github.com/open-policy-agent/opa v1.20.0
+require (
+	github.com/open-policy-agent/opa v1.20.0
+	sigs.k8s.io/yaml v1.6.0
+)
 
 require (
 	github.com/agnivade/levenshtein v1.2.1 // indirect
@@ -33,5 +36,4 @@ require (
 	golang.org/x/sync v0.22.0 // indirect
 	golang.org/x/sys v0.47.0 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
-	sigs.k8s.io/yaml v1.6.0 // indirect
 )

@@ -5,6 +5,7 @@
 //	oracle test  PATH... [--ignore GLOB]...  the Rego tests of a tree
 //	oracle check PATH... [--ignore GLOB]...  strict compilation of a tree
 //	oracle fmt   PATH... [--ignore GLOB]... [--write]
+//	oracle examples PATH...                  policies against their own examples
 //	oracle version
 //
 // It reads no network and writes no file, except `fmt --write`. The exit code is
@@ -26,6 +27,7 @@ const usage = `usage: oracle eval < REQUESTS.jsonl > ANSWERS.jsonl
        oracle test  PATH... [--ignore GLOB]... [--verbose]
        oracle check PATH... [--ignore GLOB]...
        oracle fmt   PATH... [--ignore GLOB]... [--write]
+       oracle examples PATH...
        oracle version`
 
 var errUsage = errors.New("wrong usage")
@@ -96,7 +98,7 @@ func run(args []string) error {
 		fmt.Println(version.Version)
 		return nil
 	}
-	commands := map[string]func(arguments) error{"test": test, "check": check, "fmt": format}
+	commands := map[string]func(arguments) error{"test": test, "check": check, "fmt": format, "examples": examples}
 	command, known := commands[args[0]]
 	if !known {
 		return fmt.Errorf("%w: unknown command %q", errUsage, args[0])

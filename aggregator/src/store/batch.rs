@@ -55,3 +55,14 @@ impl Batch {
         self.items.iter().find(|item| item.last_seq == seq).map(|item| item.after)
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("not done")]
+    Todo,
+}
+impl Batch {
+    pub fn decode(_: Bytes) -> Result<Self, Error> {
+        Err(Error::Todo)
+    }
+}

@@ -103,9 +103,9 @@ pub struct NewEnrolment {
 #[derive(Clone, Debug)]
 pub enum Enrolled {
     /// Cluster and instance exist now, PENDING.
-    New(Cluster),
+    New(Box<Cluster>),
     /// The same agent asked again.
-    Again(Cluster),
+    Again(Box<Cluster>),
     TokenUnknown,
     TokenUsed,
     TokenExpired {
@@ -130,7 +130,7 @@ pub struct Reentry {
 pub enum Reentered {
     /// With the instance's new join counter.
     Ok {
-        cluster: Cluster,
+        cluster: Box<Cluster>,
         join_counter: u64,
     },
     Unknown,

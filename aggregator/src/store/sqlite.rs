@@ -4,12 +4,22 @@
 //! this file's connection handling are SQLite's own. Writers queue at the one-connection pool, so a write transaction
 //! never meets SQLITE_BUSY from this process.
 
+mod access;
+mod apply;
+mod bundles;
+mod counts;
+mod enrolment;
 pub mod findings;
 mod history;
+mod identity;
+mod load;
 mod logins;
 mod read;
+mod reports;
+mod rollups;
 mod row;
 mod verdicts;
+mod write;
 
 use std::path::Path;
 use std::time::Duration;

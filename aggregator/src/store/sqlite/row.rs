@@ -90,3 +90,9 @@ impl Fields for SqliteRow {
         Ok(key)
     }
 }
+
+/// Counts and seqs are u64 in the model and BIGINT in SQL; what does not fit has no row anywhere near it.
+#[must_use]
+pub fn int(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

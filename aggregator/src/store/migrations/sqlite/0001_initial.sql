@@ -155,6 +155,8 @@ CREATE TABLE chains (
   acked_seq BIGINT NOT NULL,
   head TEXT NOT NULL,
   updated_at_ms BIGINT NOT NULL,
+  -- 1: an operator released the instance from quarantine; it goes on in a newer epoch.
+  closed INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (cluster_id, instance_id, epoch)
 );
 
