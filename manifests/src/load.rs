@@ -5,21 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-
 use crate::document::{Class, Document, Problem, ProblemKind, Why};
 use crate::kinds::{Scope, Scopes};
 use crate::kustomize::{self, Listing, Use};
 use crate::node::{Entry, Node, Position, Value};
 use crate::read::{Content, read};
-use crate::walk::{Input, Source, walk};
+use crate::walk::{Exclude, Input, Source, walk};
 
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Files and folders; `-` is standard input.
     pub paths: Vec<PathBuf>,
-    /// Matched against each path as shown and against each file and folder name; see [`exclude`].
-    pub exclude: GlobSet,
+    pub exclude: Vec<Exclude>,
     /// Fills a missing namespace of namespaced kinds; never replaces a written one.
     pub namespace: Option<String>,
     /// Whether [`Loaded::texts`] is wanted.
@@ -35,30 +32,6 @@ pub struct Loaded {
     pub files: usize,
     /// By file as shown.
     pub texts: BTreeMap<Arc<str>, String>,
-}
-
-/// A pattern of `--exclude` that is none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{pattern}` is no pattern of paths: {reason}")]
-pub struct BadPattern {
-    pub pattern: String,
-    pub reason: String,
-}
-
-/// Patterns as in a shell: `*` stays within a folder, `**` does not. A pattern that is a path of
-/// a folder excludes what is in it.
-pub fn exclude<S: AsRef<str>>(patterns: &[S]) -> Result<GlobSet, BadPattern> {
-    let refused = |pattern: &str, error: &globset::Error| BadPattern {
-        pattern: pattern.to_owned(),
-        reason: error.kind().to_string(),
-    };
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let bare = pattern.as_ref().trim_start_matches("./").trim_end_matches('/');
-        let glob = GlobBuilder::new(bare).literal_separator(true).build();
-        set.add(glob.map_err(|error| refused(pattern.as_ref(), &error))?);
-    }
-    set.build().map_err(|error| refused(error.glob().unwrap_or_default(), &error))
 }
 
 /// Reads everything under `options.paths`. Never fails as a whole.

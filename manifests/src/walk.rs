@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use globset::GlobSet;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::document::{Problem, ProblemKind};
 use crate::limits::{MAX_FILES, MAX_FOLDER_DEPTH};
@@ -31,6 +31,50 @@ pub enum Source {
     Stdin,
 }
 
+/// Paths to leave out.
+#[derive(Clone, Debug)]
+pub struct Exclude {
+    /// Canonical: patterns with a slash count from here.
+    base: PathBuf,
+    set: GlobSet,
+}
+
+/// A pattern of paths that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{pattern}` is no pattern of paths: {reason}")]
+pub struct BadPattern {
+    pub pattern: String,
+    pub reason: String,
+}
+
+impl Exclude {
+    /// Patterns as in a shell: `*` stays within a folder, `**` does not. One without a slash fits a
+    /// file or folder of that name anywhere, one with a slash a path from `base` on. A folder that
+    /// is excluded takes all that is in it along.
+    pub fn new<S: AsRef<str>>(base: &Path, patterns: &[S]) -> Result<Self, BadPattern> {
+        let refused = |pattern: &str, error: &globset::Error| BadPattern {
+            pattern: pattern.to_owned(),
+            reason: error.kind().to_string(),
+        };
+        let mut set = GlobSetBuilder::new();
+        for pattern in patterns {
+            let bare = pattern.as_ref().trim_start_matches("./").trim_end_matches('/');
+            let glob = GlobBuilder::new(bare).literal_separator(true).build();
+            set.add(glob.map_err(|error| refused(pattern.as_ref(), &error))?);
+        }
+        let set = set.build().map_err(|error| refused(error.glob().unwrap_or_default(), &error))?;
+        Ok(Self { base: fs::canonicalize(base).unwrap_or_else(|_| base.to_owned()), set })
+    }
+
+    /// `path` is canonical up to its last part, which may be a link.
+    fn covers(&self, path: &Path) -> bool {
+        let named = path.file_name().is_some_and(|name| self.set.is_match(Path::new(name)));
+        named
+            || self.set.is_match(path)
+            || path.strip_prefix(&self.base).is_ok_and(|path| self.set.is_match(path))
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Walk {
     pub inputs: Vec<Input>,
@@ -39,7 +83,7 @@ pub struct Walk {
 
 /// Finds what to read under `paths`.
 #[must_use]
-pub fn walk(paths: &[PathBuf], exclude: &GlobSet) -> Walk {
+pub fn walk(paths: &[PathBuf], exclude: &[Exclude]) -> Walk {
     let mut walker = Walker { exclude, found: Walk::default(), seen: HashSet::new(), full: false };
     for path in paths {
         if path.as_os_str() == "-" {
@@ -52,7 +96,7 @@ pub fn walk(paths: &[PathBuf], exclude: &GlobSet) -> Walk {
 }
 
 struct Walker<'a> {
-    exclude: &'a GlobSet,
+    exclude: &'a [Exclude],
     found: Walk,
     seen: HashSet<PathBuf>,
     full: bool,
@@ -67,7 +111,13 @@ impl Walker<'_> {
     }
 
     fn given(&mut self, path: &Path) {
-        if self.is_excluded(path) {
+        // What is given by name is left out as well where a folder above it is excluded.
+        let excluded = fs::canonicalize(path).is_ok_and(|canonical| {
+            canonical
+                .ancestors()
+                .any(|path| self.exclude.iter().any(|exclude| exclude.covers(path)))
+        });
+        if excluded {
             return;
         }
         match fs::metadata(path) {
@@ -97,9 +147,10 @@ impl Walker<'_> {
             if self.full {
                 return;
             }
-            let hidden =
-                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if hidden || self.is_excluded(&path) {
+            let Some(name) = path.file_name() else { continue };
+            let canonical = above.last().map(|folder| folder.join(name)).unwrap_or_default();
+            let hidden = name.as_encoded_bytes().starts_with(b".");
+            if hidden || self.exclude.iter().any(|exclude| exclude.covers(&canonical)) {
                 continue;
             }
             match fs::metadata(&path) {
@@ -143,12 +194,6 @@ impl Walker<'_> {
         }
         let source = Source::File { path: canonical };
         self.found.inputs.push(Input { shown: show(path), source });
-    }
-
-    fn is_excluded(&self, path: &Path) -> bool {
-        let shown = path.strip_prefix(".").unwrap_or(path);
-        self.exclude.is_match(shown)
-            || path.file_name().is_some_and(|name| self.exclude.is_match(Path::new(name)))
     }
 
     fn failed(&mut self, path: &Path, error: &std::io::Error) {
