@@ -10,4 +10,6 @@
 mod tree;
 
 mod built;
+mod effective;
+mod library;
 mod source;
