@@ -38,7 +38,10 @@ go_tools() {
 }
 
 opa_tests() {
+  "$PROVOST_ORACLE" fmt policies
+  "$PROVOST_ORACLE" check policies
   "$PROVOST_ORACLE" test policies --ignore '*.yaml'
+  "$PROVOST_ORACLE" examples policies
 }
 
 command -v cargo >/dev/null || { echo "cargo is not installed: see https://rustup.rs"; exit 2; }
