@@ -1,0 +1,472 @@
+//! The wire's bytes: golden files, round trips of everything, and decoders that take any bytes.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use provost_model::binding::Origin;
+use provost_model::finding::{Finding, Fingerprint};
+use provost_model::id::{BootId, SnapshotId};
+use provost_model::policy::{Action, Checkpoint, FailMode, Severity};
+use provost_model::record::*;
+use provost_model::subject::{Attributes, Controller, Location, ResourceRef, Source, Subject};
+use provost_model::verdict::{NotEvaluated, NotEvaluatedReason, Outcome};
+use provost_model::{ClusterId, Digest, InstanceId, Path, PolicySet, PolicySetEntry, Segment};
+use provost_proto::batch::{self, Batch, Item};
+use provost_proto::{Error, Message as _};
+use provost_proto::{enrol, heartbeat, policy_set, record, v1};
+use provost_trust::chain;
+
+fn header() -> RecordHeader {
+    RecordHeader {
+        seq: 42,
+        class: Class::P1,
+        boot: BootId::from_bytes([2; 16]),
+        monotonic_ms: 1_000,
+        wall_ms: 1_800_000_000_123,
+        clock_quality: ClockQuality::Synced,
+        policy_set: Some(Digest::of(b"set")),
+        coalesced: 3,
+        exemption_id: String::new(),
+        trace_parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+    }
+}
+
+fn subject() -> Subject {
+    Subject::Kubernetes(ResourceRef {
+        group: "apps".to_owned(),
+        kind: "Deployment".to_owned(),
+        namespace: "shop".to_owned(),
+        name: "cart".to_owned(),
+    })
+}
+
+fn attributes() -> Attributes {
+    Attributes {
+        checkpoint: Checkpoint::Run,
+        api_version: "apps/v1".to_owned(),
+        uid: "0d5e".to_owned(),
+        resource_version: "77".to_owned(),
+        controller: Some(Controller {
+            group: "apps".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: "cart".to_owned(),
+        }),
+        owner: "team-shop".to_owned(),
+        labels: [("app".to_owned(), "cart".to_owned()), ("tier".to_owned(), "web".to_owned())]
+            .into(),
+        source: Some(Source {
+            tool: "flux".to_owned(),
+            kind: "Kustomization".to_owned(),
+            namespace: "flux-system".to_owned(),
+            name: "shop".to_owned(),
+        }),
+        location: Some(Location {
+            repository: "git@example".to_owned(),
+            revision: "abc".to_owned(),
+            file: "a.yaml".to_owned(),
+            line: 7,
+        }),
+    }
+}
+
+fn verdict() -> ReportedVerdict {
+    ReportedVerdict {
+        binding: 4,
+        outcome: Outcome::Fail,
+        previous: Some(Outcome::Pass),
+        action: Action::Deny,
+        severity: Severity::High,
+        findings: vec![Finding {
+            fingerprint: Fingerprint::from_bytes([5; 16]),
+            path: Path(vec![Segment::Key("spec".to_owned()), Segment::Index(0)]),
+            message: "container web runs as root".to_owned(),
+            patch: Some(serde_json::json!([{"op": "add", "path": "/spec/x", "value": true}])),
+            line: Some(12),
+        }],
+        findings_total: 21,
+        message: String::new(),
+        code: String::new(),
+        underlying: None,
+    }
+}
+
+fn entry(policy: &str, binding: &str) -> PolicySetEntry {
+    PolicySetEntry {
+        policy: policy.parse().unwrap(),
+        binding: binding.parse().unwrap(),
+        revision: Digest::of(policy.as_bytes()),
+        action: Action::Warn,
+        fail_mode: FailMode::Closed,
+        severity: Severity::Critical,
+        scored: true,
+        origin: Origin::Bundle(Digest::of(b"manifest")),
+        title: "No root".to_owned(),
+        code: "A01".to_owned(),
+        category: "security".to_owned(),
+    }
+}
+
+fn bodies() -> Vec<RecordBody> {
+    let not_evaluated = NotEvaluated {
+        policy: "image-registry".parse().unwrap(),
+        binding: "default".parse().unwrap(),
+        group: String::new(),
+        kind: "Pod".to_owned(),
+        reason: NotEvaluatedReason::Inactive,
+        detail: "registries".to_owned(),
+    };
+    let set =
+        PolicySet { entries: vec![entry("a", "default"), entry("a", "strict"), entry("b", "x")] };
+    vec![
+        RecordBody::Verdict(VerdictRecord {
+            subject: subject(),
+            attributes: attributes(),
+            verdicts: vec![verdict()],
+            passes: vec![0, 1, 7],
+            withdrawn: vec![2],
+            snapshot: Some(SnapshotId::from_bytes([6; 16])),
+        }),
+        RecordBody::SubjectRemoved { subject: subject(), uid: "0d5e".to_owned() },
+        RecordBody::SnapshotBegin {
+            id: SnapshotId::from_bytes([6; 16]),
+            reason: SnapshotReason::Activation,
+        },
+        RecordBody::SnapshotEnd(SnapshotEnd {
+            id: SnapshotId::from_bytes([6; 16]),
+            subjects: 9,
+            counts: vec![OutcomeCount { binding: 4, outcome: Outcome::Fail, count: 2 }],
+            not_evaluated: vec![not_evaluated],
+        }),
+        RecordBody::Admission(AdmissionRecord {
+            subject: Subject::File { path: "a/b.yaml".to_owned() },
+            attributes: Attributes::at(Checkpoint::Deploy),
+            operation: "CREATE".to_owned(),
+            user: Digest::of(b"alice"),
+            allowed: false,
+            verdicts: vec![verdict()],
+            duration_us: 812,
+        }),
+        RecordBody::Bundle(BundleRecord {
+            event: BundleEvent::Activated,
+            channel: "stable".to_owned(),
+            version: 3,
+            manifest: Digest::of(b"manifest"),
+            policy_set: Some(set),
+            errors: Vec::new(),
+        }),
+        RecordBody::Bundle(BundleRecord {
+            event: BundleEvent::Refused,
+            channel: "stable".to_owned(),
+            version: 4,
+            manifest: Digest::of(b"other"),
+            policy_set: None,
+            errors: vec![FileError {
+                path: "p.rego".to_owned(),
+                code: "DIGEST_MISMATCH".to_owned(),
+                message: "altered".to_owned(),
+            }],
+        }),
+        RecordBody::Trust(TrustRecord {
+            event: TrustEvent::RootRotated,
+            root_version: 2,
+            digest: Some(Digest::of(b"root")),
+            detail: String::new(),
+        }),
+        RecordBody::Clock { offset_ms: -5, step_ms: 90_000 },
+        RecordBody::Mode(ModeRecord {
+            event: ModeEvent::Degraded,
+            capability: "watch".to_owned(),
+            detail: "forbidden".to_owned(),
+        }),
+    ]
+}
+
+fn records() -> Vec<Record> {
+    let with = |(position, body)| {
+        let seq = 42 + position as u64;
+        Record { header: RecordHeader { seq, ..header() }, body }
+    };
+    bodies().into_iter().enumerate().map(with).collect()
+}
+
+fn sample_batch() -> Batch {
+    let encoded: Vec<Bytes> = records().iter().map(record::encode).collect();
+    let prev_head = Digest::of(b"before");
+    let carried = Digest::of(b"carried");
+    let head = chain::extend(carried, encoded.iter().map(|bytes| &bytes[..]));
+    let elision = Elision {
+        from_seq: 40,
+        to_seq: 41,
+        chain_before: prev_head,
+        chain_after: carried,
+        reason: ElisionReason::Cap,
+        counts: vec![ElisionCount {
+            class: Class::P1,
+            outcome: Some(Outcome::Fail),
+            severity: Some(Severity::Low),
+            count: 2,
+        }],
+    };
+    let mut items = vec![Item::Elision(elision)];
+    items.extend(encoded.into_iter().map(Item::Record));
+    Batch {
+        cluster: ClusterId::from_bytes([7; 16]),
+        instance: InstanceId::from_bytes([8; 16]),
+        epoch: 1,
+        prev_head,
+        head,
+        first_seq: 40,
+        last_seq: 51,
+        items,
+    }
+}
+
+/// One line of hex per record. A change of these bytes is a change of the protocol.
+#[test]
+fn golden_records() {
+    let lines: String =
+        records().iter().map(|r| format!("{}\n", hex::encode(record::encode(r)))).collect();
+    golden("records.hex", &lines);
+    let stored = std::fs::read_to_string(golden_path("records.hex")).unwrap();
+    for (line, expected) in stored.lines().zip(records()) {
+        assert_eq!(record::decode(&hex::decode(line).unwrap()).unwrap(), expected);
+    }
+}
+
+#[test]
+fn golden_batch_body() {
+    // Compressed bytes may change with zstd; what is inside may not.
+    let payload = v1::BatchPayload::decode(&batch::encode(&sample_batch()).unwrap()[..]).unwrap();
+    let size = usize::try_from(payload.body_size).unwrap();
+    let body = zstd::bulk::decompress(&payload.body, size).unwrap();
+    golden("batch_body.hex", &format!("{}\n", hex::encode(body)));
+}
+
+fn golden_path(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn golden(name: &str, actual: &str) {
+    let path = golden_path(name);
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    if expected != actual {
+        let fresh = path.with_extension("new");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&fresh, actual).unwrap();
+        panic!(
+            "{} differs; if the change is meant, move {} over it",
+            path.display(),
+            fresh.display()
+        );
+    }
+}
+
+#[test]
+fn batches_round_trip_and_hold_their_chain() {
+    let batch = sample_batch();
+    let again = batch::decode(&batch::encode(&batch).unwrap()).unwrap();
+    assert_eq!(again, batch);
+    assert!(again.chain_holds());
+    let mut other = batch;
+    other.head = Digest::of(b"elsewhere");
+    assert!(!other.chain_holds());
+}
+
+#[test]
+fn a_batch_whose_items_do_not_fill_its_range_is_refused() {
+    for (first, last) in [(40, 50), (40, 52), (41, 51), (0, 51), (u64::MAX, u64::MAX)] {
+        let batch = Batch { first_seq: first, last_seq: last, ..sample_batch() };
+        assert!(batch::encode(&batch).is_err(), "{first} {last}");
+    }
+    let empty = Batch { items: Vec::new(), ..sample_batch() };
+    assert_eq!(batch::encode(&empty), Err(Error::Missing { field: "batch.items" }));
+}
+
+/// A small body that says it is small and unpacks to much more, and one that declares too much.
+#[test]
+fn a_decompression_bomb_stops_at_its_declared_size() {
+    let bytes = batch::encode(&sample_batch()).unwrap();
+    let mut payload = v1::BatchPayload::decode(&bytes[..]).unwrap();
+    payload.body = zstd::bulk::compress(&vec![0; 64 * 1024 * 1024], 19).unwrap().into();
+    payload.body_size = 1_000;
+    let error = batch::decode(&payload.encode_to_vec()).unwrap_err();
+    assert!(matches!(error, Error::Bad { field: "batch.body", .. }), "{error}");
+    payload.body_size = 64 * 1024 * 1024;
+    let error = batch::decode(&payload.encode_to_vec()).unwrap_err();
+    assert!(matches!(error, Error::TooLong { field: "batch.body_size", .. }), "{error}");
+}
+
+#[test]
+fn limits_and_unknown_words_are_refused_by_field() {
+    let decode = |change: &dyn Fn(&mut v1::Record)| {
+        let mut wire = v1::Record::decode(&record::encode(&records()[0])[..]).unwrap();
+        change(&mut wire);
+        record::decode(&wire.encode_to_vec()).unwrap_err()
+    };
+    fn verdict_of(wire: &mut v1::Record) -> &mut v1::VerdictRecord {
+        match wire.body.as_mut() {
+            Some(v1::record::Body::Verdict(verdict)) => verdict,
+            _ => unreachable!("the first sample is a verdict"),
+        }
+    }
+    assert_eq!(decode(&|r| r.seq = 0), Error::Missing { field: "record.seq" });
+    assert_eq!(decode(&|r| r.class = 0), Error::Missing { field: "record.class" });
+    assert_eq!(decode(&|r| r.class = 9), Error::Unknown { field: "record.class", value: 9 });
+    assert_eq!(decode(&|r| r.body = None), Error::Missing { field: "record.body" });
+    assert!(matches!(decode(&|r| r.boot_id = Bytes::from_static(b"x")), Error::Bad { .. }));
+    let many = decode(&|r| {
+        let findings = &mut verdict_of(r).verdicts[0].findings;
+        *findings = vec![findings[0].clone(); 21];
+    });
+    assert_eq!(many, Error::TooLong { field: "verdict.findings", size: 21, limit: 20 });
+    let few = decode(&|r| verdict_of(r).verdicts[0].findings_total = 0);
+    assert!(matches!(few, Error::Bad { field: "verdict.findings_total", .. }));
+    let long = decode(&|r| verdict_of(r).verdicts[0].findings[0].message = "x".repeat(1025));
+    assert!(matches!(long, Error::TooLong { field: "finding.message", .. }));
+    let patch = decode(&|r| verdict_of(r).verdicts[0].findings[0].patch = Bytes::from_static(b"{"));
+    assert!(matches!(patch, Error::Bad { field: "finding.patch", .. }));
+    let labels = decode(&|r| {
+        let labels = &mut verdict_of(r).attributes.as_mut().unwrap().labels;
+        labels.extend((0..16).map(|n| (n.to_string(), String::new())));
+    });
+    assert!(matches!(labels, Error::TooLong { field: "attributes.labels", .. }));
+    let error = record::decode(&vec![0; 64 * 1024 + 1]).unwrap_err();
+    assert!(matches!(error, Error::TooLong { field: "record", .. }));
+}
+
+#[test]
+fn policy_sets_round_trip_and_must_be_sorted() {
+    let set = PolicySet { entries: vec![entry("a", "default"), entry("b", "default")] };
+    assert_eq!(policy_set::decode(&policy_set::encode(&set)).unwrap(), set);
+    assert_eq!(policy_set::decode(&[]).unwrap(), PolicySet::default());
+    assert_eq!(policy_set::digest(&set), Digest::of(&policy_set::encode(&set)));
+    for wrong in [vec![entry("b", "default"), entry("a", "default")], vec![entry("a", "x"); 2]] {
+        let bytes = policy_set::encode(&PolicySet { entries: wrong });
+        assert!(matches!(policy_set::decode(&bytes), Err(Error::Bad { .. })));
+    }
+}
+
+/// An empty set in force is not "no change".
+#[test]
+fn an_empty_policy_set_survives() {
+    let body = RecordBody::Bundle(BundleRecord {
+        event: BundleEvent::PolicySetChanged,
+        channel: "stable".to_owned(),
+        version: 3,
+        manifest: Digest::of(b"manifest"),
+        policy_set: Some(PolicySet::default()),
+        errors: Vec::new(),
+    });
+    let record = Record { header: header(), body };
+    assert_eq!(record::decode(&record::encode(&record)).unwrap(), record);
+}
+
+fn word<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = T> {
+    prop::sample::select(all)
+}
+
+prop_compose! {
+    fn any_verdict()(
+        binding in any::<u32>(),
+        outcome in word(Outcome::ALL),
+        previous in prop::option::of(word(Outcome::ALL)),
+        underlying in prop::option::of(word(Outcome::ALL)),
+        action in word(Action::ALL),
+        severity in word(Severity::ALL),
+        message in ".{0,40}",
+        code in "[A-Z_]{0,12}",
+        fingerprints in prop::collection::vec(any::<[u8; 16]>(), 0..4),
+        more in 0..5_u32,
+        line in prop::option::of(1..9_u32),
+    ) -> ReportedVerdict {
+        let findings: Vec<Finding> = fingerprints.into_iter().map(|bytes| Finding {
+            fingerprint: Fingerprint::from_bytes(bytes),
+            path: Path(vec![Segment::Key("a/b~".to_owned()), Segment::Index(bytes[0].into())]),
+            message: message.clone(),
+            patch: None,
+            line,
+        }).collect();
+        let findings_total = findings.len() as u32 + more;
+        ReportedVerdict {
+            binding, outcome, previous, action, severity, findings, findings_total, message, code,
+            underlying,
+        }
+    }
+}
+
+prop_compose! {
+    fn any_record()(
+        seq in 1..u64::MAX,
+        class in word(Class::ALL),
+        boot in any::<[u8; 16]>(),
+        times in any::<(u64, i64)>(),
+        clock_quality in word(ClockQuality::ALL),
+        set in prop::option::of(any::<[u8; 32]>()),
+        coalesced in 1..u32::MAX,
+        exemption_id in "[a-z0-9-]{0,20}",
+        checkpoint in word(Checkpoint::ALL),
+        names in any::<[u8; 4]>(),
+        verdicts in prop::collection::vec(any_verdict(), 0..4),
+        passes in prop::collection::vec(any::<u32>(), 0..9),
+        snapshot in prop::option::of(any::<[u8; 16]>()),
+    ) -> Record {
+        let header = RecordHeader {
+            seq, class, clock_quality, coalesced, exemption_id,
+            boot: BootId::from_bytes(boot),
+            monotonic_ms: times.0,
+            wall_ms: times.1,
+            policy_set: set.map(Digest::from_bytes),
+            trace_parent: String::new(),
+        };
+        let [a, b, c, d] = names.map(|n| n.to_string());
+        let body = RecordBody::Verdict(VerdictRecord {
+            subject: Subject::Kubernetes(ResourceRef { group: a, kind: b, namespace: c, name: d }),
+            attributes: Attributes::at(checkpoint),
+            verdicts,
+            passes,
+            withdrawn: Vec::new(),
+            snapshot: snapshot.map(SnapshotId::from_bytes),
+        });
+        Record { header, body }
+    }
+}
+
+proptest! {
+    #[test]
+    fn records_round_trip(record in any_record()) {
+        let bytes = record::encode(&record);
+        prop_assert_eq!(record::encoded_len(&record), bytes.len());
+        prop_assert_eq!(record::decode(&bytes).unwrap(), record);
+    }
+
+    #[test]
+    fn decoders_take_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        let _ = record::decode(&bytes);
+        let _ = policy_set::decode(&bytes);
+        let _ = batch::decode(&bytes);
+        let _ = heartbeat::decode(&bytes);
+        let _ = enrol::Enrol::decode(&bytes);
+        let _ = enrol::Reenter::decode(&bytes);
+        let _ = String::from_utf8_lossy(&bytes).parse::<provost_proto::token::Token>();
+    }
+
+    /// Bytes near valid ones reach deeper than random ones.
+    #[test]
+    fn decoders_take_damaged_bytes(
+        which in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        flip in 1..=255_u8,
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let all = records();
+        let mut bytes = record::encode(which.get(&all)).to_vec();
+        let position = at.index(bytes.len());
+        bytes[position] ^= flip;
+        let _ = record::decode(&bytes);
+        let _ = record::decode(&bytes[..cut.index(bytes.len())]);
+        let mut payload = batch::encode(&sample_batch()).unwrap();
+        let position = at.index(payload.len());
+        payload[position] ^= flip;
+        let _ = batch::decode(&payload);
+        let _ = batch::decode(&payload[..cut.index(payload.len())]);
+    }
+}
