@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use provost_model::limits::MAX_ENROL_MESSAGE_BYTES;
-use provost_model::{ClusterId, InstanceId};
+use provost_model::{ClusterId, Digest, InstanceId};
 use provost_trust::{Envelope, PublicKey};
 use zeroize::Zeroizing;
 
-use crate::fields::{decode, fixed, id, non_empty, text, within};
+use crate::fields::{decode, digest, digest_bytes, fixed, id, non_empty, text, within};
 use crate::session::roots_from_wire;
 use crate::{Error, envelope, v1};
 
@@ -28,6 +28,8 @@ pub struct Enrol {
     pub facts: Facts,
     pub display_name: String,
     pub wall_ms: i64,
+    /// The root that the token pins: a hub without it refuses with WRONG_ROOT.
+    pub root: Digest,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl Enrol {
             }),
             display_name: self.display_name.clone(),
             wall_ms: self.wall_ms,
+            root_digest: digest_bytes(&self.root),
         }
         .encode_to_vec()
     }
@@ -113,6 +116,7 @@ impl Enrol {
             },
             display_name: text("enrol.display_name", wire.display_name)?,
             wall_ms: wire.wall_ms,
+            root: digest("enrol.root_digest", &wire.root_digest)?,
         })
     }
 }
