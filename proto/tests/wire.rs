@@ -1,4 +1,12 @@
 //! The wire's bytes: golden files, round trips of everything, and decoders that take any bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -1,4 +1,5 @@
 //! Both ends of TLS over loopback: who is let in, who is refused, and with which reason.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
 use std::time::Duration;
