@@ -4,9 +4,21 @@ use provost_bundle::{Diagnostic, Module};
 use provost_model::Code;
 use regorus::Engine;
 
+/// What a module is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Decides about objects: a policy or a library.
+    Policy,
+    /// Only tests one: may also print and replace functions.
+    Test,
+}
+
 /// Adds the modules to the engine.
-pub(crate) fn load(engine: &mut Engine, modules: &[&Module]) -> Result<(), Vec<Diagnostic>> {
-    for module in modules {
+pub(crate) fn load(
+    engine: &mut Engine,
+    modules: &[(&Module, Role)],
+) -> Result<(), Vec<Diagnostic>> {
+    for (module, _) in modules {
         engine
             .add_policy(module.path.clone(), module.text.to_string())
             .map_err(|error| vec![diagnostic_of(&error.to_string(), &module.path)])?;
@@ -37,6 +49,11 @@ pub(crate) fn defines_violation(
         Diagnostic::new(&module.path, Code::CompileFailed, message)
             .hint("write `violation contains {\"msg\": ..., \"path\": [...]} if { ... }`"),
     ])
+}
+
+/// The engine's error in one line, for a test's author.
+pub(crate) fn summary(text: &str) -> String {
+    diagnostic_of(text, "").message
 }
 
 /// The engine's error as a diagnostic: `--> file:line:column` in front of excerpt and message.

@@ -2,9 +2,13 @@
 //! examples.
 //!
 //! Every document of a fail example violates and none of a pass example does; evaluated like
-//! everything else, with the parameters of the implied binding unless the example sets others.
+//! everything else, with the parameters' defaults unless the example sets others. The bindings of
+//! the bundle play no part: an example is about the policy.
 
-use provost_bundle::Bundle;
+mod examples;
+mod rego;
+
+use provost_bundle::{Bundle, Diagnostic};
 use provost_model::PolicyId;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +20,7 @@ pub struct TestResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyId>,
     pub kind: TestKind,
-    /// `test_denies_root`, `fail/root`; for a document of several `fail/root#2`.
+    /// `test_denies_root`, `fail/root`; for one document of several `fail/root#2`.
     pub name: String,
     pub file: String,
     /// 1-based; 0 where the whole file is meant.
@@ -32,7 +36,7 @@ pub struct TestResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TestKind {
-    /// The policy loads at all.
+    /// The policy loads at all; stands only where it does not.
     Compile,
     Rego,
     Example,
@@ -47,9 +51,62 @@ pub enum TestOutcome {
     Error,
 }
 
-/// Runs all tests of the bundle, in the order of its policies.
+/// Runs all tests of the bundle: its policies' in their order, then its libraries'.
 #[must_use]
-#[expect(clippy::todo, reason = "the interface comes first")]
-pub fn run(_bundle: &Bundle) -> Vec<TestResult> {
-    todo!()
+pub fn run(bundle: &Bundle) -> Vec<TestResult> {
+    run_where(bundle, &|_| true)
+}
+
+/// Runs the tests that `wanted` takes by their full name, such as `host-path/test_denies_root`
+/// or `host-path/fail/root`; a library's has its package in place of the policy.
+#[must_use]
+pub fn run_where(bundle: &Bundle, wanted: &dyn Fn(&str) -> bool) -> Vec<TestResult> {
+    let mut results = Vec::new();
+    for policy in &bundle.policies {
+        let wanted = |name: &str| wanted(&format!("{}/{name}", policy.meta.id));
+        results.extend(rego::of_policy(policy, bundle, &wanted));
+        results.extend(examples::of_policy(policy, bundle, &wanted));
+    }
+    results.extend(rego::of_libraries(bundle, wanted));
+    results
+}
+
+impl TestResult {
+    /// A test that passed.
+    fn new(policy: Option<&PolicyId>, kind: TestKind, name: String, file: &str) -> Self {
+        Self {
+            policy: policy.cloned(),
+            kind,
+            name,
+            file: file.to_owned(),
+            line: 0,
+            outcome: TestOutcome::Pass,
+            expected: String::new(),
+            actual: String::new(),
+        }
+    }
+
+    fn failed(mut self, expected: impl Into<String>, actual: impl Into<String>) -> Self {
+        self.outcome = TestOutcome::Fail;
+        self.expected = expected.into();
+        self.actual = actual.into();
+        self
+    }
+
+    fn error(self, expected: impl Into<String>, actual: impl Into<String>) -> Self {
+        Self { outcome: TestOutcome::Error, ..self.failed(expected, actual) }
+    }
+
+    fn not_compiled(policy: Option<&PolicyId>, diagnostics: &[Diagnostic]) -> Vec<Self> {
+        let result = |diagnostic: &Diagnostic| {
+            let mut text = format!("{}: {}", diagnostic.code, diagnostic.message);
+            if !diagnostic.hint.is_empty() {
+                text = format!("{text} ({})", diagnostic.hint);
+            }
+            let name = "loads".to_owned();
+            let result = Self::new(policy, TestKind::Compile, name, &diagnostic.file);
+            Self { line: diagnostic.line, ..result.error("a module that loads", text) }
+        };
+        diagnostics.iter().map(result).collect()
+    }
 }

@@ -15,7 +15,7 @@ use regorus::utils::limits::{ExecutionTimerConfig, PolicyLengthConfig};
 use regorus::{Engine, LimitError, Value};
 
 use crate::contain::contain;
-use crate::guard;
+use crate::guard::{self, Role};
 use crate::shape::{self, Entry};
 
 /// Operations between two looks at the clock.
@@ -39,8 +39,12 @@ impl Unit {
         libraries: &[Module],
         inventory: Option<&Value>,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let modules: Vec<&Module> =
-            policy.imports(libraries).into_iter().chain([&policy.module]).collect();
+        let modules: Vec<(&Module, Role)> = policy
+            .imports(libraries)
+            .into_iter()
+            .chain([&policy.module])
+            .map(|module| (module, Role::Policy))
+            .collect();
         let mut template = engine(&modules, inventory)?;
         guard::defines_violation(&mut template, &policy.module)?;
         let rule = format!("data.{}.violation", policy.module.package);
@@ -79,10 +83,10 @@ pub(crate) fn problem(code: Code, message: String) -> Problem {
 
 /// An engine with the modules, checked and made to answer as OPA does.
 pub(crate) fn engine(
-    modules: &[&Module],
+    modules: &[(&Module, Role)],
     inventory: Option<&Value>,
 ) -> Result<Engine, Vec<Diagnostic>> {
-    let whole = modules.last().map_or("", |module| module.path.as_str());
+    let whole = modules.last().map_or("", |(module, _)| module.path.as_str());
     contain(|| {
         let mut engine = bare_engine();
         guard::load(&mut engine, modules)?;
@@ -130,7 +134,7 @@ fn warm(engine: &mut Engine, rule: &str, module: &Module) -> Result<(), Vec<Diag
     Ok(())
 }
 
-fn timer(limit: Duration) -> ExecutionTimerConfig {
+pub(crate) fn timer(limit: Duration) -> ExecutionTimerConfig {
     ExecutionTimerConfig { limit, check_interval: TIMER_INTERVAL }
 }
 
