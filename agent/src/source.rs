@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use provost_engine::{CompiledSet, Object};
 use provost_model::subject::{Location, ResourceRef};
-use provost_model::{Digest, NotEvaluated};
+use provost_model::{Digest, NotEvaluatedReason};
 use provost_runtime::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
 
@@ -44,6 +44,15 @@ pub enum Change {
 pub enum Scope {
     Everything,
     Kind { group: String, kind: String },
+}
+
+/// A kind that the set asks for and the source cannot list; none of its objects is evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    pub group: String,
+    pub kind: String,
+    pub reason: NotEvaluatedReason,
+    pub detail: String,
 }
 
 /// An object as it was read. It always has apiVersion, kind and a name.
