@@ -1,0 +1,213 @@
+//! The cluster as a source: discovers the kinds that the loaded policies match, lists and watches
+//! each, and streams what it sees.
+//!
+//! One task a kind, so that one kind that cannot be read (not served, forbidden) is reported and
+//! hides no other. A broken or expired watch lists its kind again. No object is kept. The agent
+//! only ever lists and watches: nothing here writes to a cluster.
+
+mod discover;
+mod raw;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use provost_engine::CompiledSet;
+use provost_model::{Digest, NotEvaluated};
+use provost_runtime::backoff::Backoff;
+use provost_runtime::shutdown::Shutdown;
+use tokio::sync::{mpsc, watch as channel};
+use tokio::task::JoinSet;
+
+use crate::source::{Change, Error, Source};
+use discover::Discovered;
+use watch::KindState;
+
+/// A kind that a CRD adds later is found by looking again.
+const REDISCOVER: Duration = Duration::from_secs(300);
+
+/// Where the API server is.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// None: the pod's service account, or the file that `KUBECONFIG` and kubectl's default name.
+    pub kubeconfig: Option<PathBuf>,
+    pub context: Option<String>,
+}
+
+pub struct ClusterSource {
+    client: Client,
+}
+
+impl ClusterSource {
+    pub async fn connect(settings: &Settings) -> Result<Self, Error> {
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| Error {
+            what: "cannot configure the connection to the API server: give a kubeconfig, or run in a pod with a service account".to_owned(),
+            cause: Some(cause),
+        };
+        let mut config = match &settings.kubeconfig {
+            None => kube::Config::infer().await.map_err(|e| failed(Box::new(e)))?,
+            Some(path) => {
+                let file = Kubeconfig::read_from(path).map_err(|e| failed(Box::new(e)))?;
+                let options = KubeConfigOptions { context: settings.context.clone(), ..KubeConfigOptions::default() };
+                kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|e| failed(Box::new(e)))?
+            }
+        };
+        // A watch is quiet for minutes; kube's own timeouts of the watch request bound it.
+        config.read_timeout = None;
+        let client = Client::try_from(config).map_err(|e| failed(Box::new(e)))?;
+        Ok(Self { client })
+    }
+
+    /// The uid of kube-system, by which the hub knows one cluster from another, and the server's version.
+    pub async fn facts(&self) -> Result<Facts, kube::Error> {
+        let version = self.client.apiserver_version().await?;
+        let namespaces = kube::Api::<raw::Raw>::all_with(self.client.clone(), &discover::namespaces());
+        let kube_system = namespaces.get_opt("kube-system").await?;
+        let cluster_uid = kube_system.map(|namespace| namespace.object.uid().to_owned()).unwrap_or_default();
+        Ok(Facts { cluster_uid, server_version: version.git_version })
+    }
+}
+
+/// What tells one cluster from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Empty where the agent may not read the namespace.
+    pub cluster_uid: String,
+    pub server_version: String,
+}
+
+#[async_trait]
+impl Source for ClusterSource {
+    async fn run(
+        self: Box<Self>,
+        mut sets: channel::Receiver<Arc<CompiledSet>>,
+        changes: mpsc::Sender<Change>,
+        shutdown: Shutdown,
+    ) -> Result<(), Error> {
+        let mut backoff = Backoff::default();
+        while !shutdown.is_triggered() && !changes.is_closed() {
+            let set = sets.borrow_and_update().clone();
+            let selectors = set.kinds();
+            let discovered = match shutdown.or(discover::discover(&self.client, &selectors)).await {
+                None => break,
+                Some(Ok(discovered)) => discovered,
+                Some(Err(error)) => {
+                    say_unreachable(&changes, &error).await;
+                    if !shutdown.sleep(backoff.next_delay(None)).await {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            backoff.reset();
+            let round = Round { client: &self.client, changes: &changes, policy_set: set.policy_set_digest() };
+            tokio::select! {
+                () = round.run(discovered, &selectors) => {}
+                changed = sets.changed() => if changed.is_err() { break },
+                () = shutdown.wait() => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn say_unreachable(changes: &mpsc::Sender<Change>, error: &kube::Error) {
+    tracing::warn!(error = %error, "the API server does not answer discovery; trying again");
+    let detail = "the API server does not answer discovery".to_owned();
+    let _ = changes.send(Change::Health { healthy: false, detail }).await;
+}
+
+/// Watching one set of kinds, until discovery finds another.
+struct Round<'a> {
+    client: &'a Client,
+    changes: &'a mpsc::Sender<Change>,
+    policy_set: Digest,
+}
+
+impl Round<'_> {
+    /// Returns when other kinds are served than at its start.
+    async fn run(&self, discovered: Discovered, selectors: &[provost_model::KindSelector]) {
+        let (states, mut said) = mpsc::channel(discovered.kinds.len().max(1));
+        let mut tasks = JoinSet::new();
+        for kind in &discovered.kinds {
+            tasks.spawn(watch::run(self.client.clone(), kind.clone(), self.changes.clone(), states.clone()));
+        }
+        let mut progress = Progress::new(&discovered);
+        let mut rediscover = tokio::time::interval(REDISCOVER);
+        rediscover.reset();
+        progress.tell(self).await;
+        loop {
+            tokio::select! {
+                Some(state) = said.recv() => {
+                    progress.note(state);
+                    progress.tell(self).await;
+                }
+                Some(_) = tasks.join_next() => {}
+                _ = rediscover.tick() => {
+                    let now = discover::discover(self.client, selectors).await;
+                    if now.is_ok_and(|now| now.kinds != discovered.kinds) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Which kinds have been listed, and which cannot be.
+struct Progress {
+    waiting: BTreeSet<(String, String)>,
+    not_served: Vec<NotEvaluated>,
+    forbidden: BTreeSet<(String, String)>,
+    broken: BTreeSet<(String, String)>,
+    complete: bool,
+}
+
+impl Progress {
+    fn new(discovered: &Discovered) -> Self {
+        let waiting = discovered.kinds.iter().map(|kind| (kind.group.clone(), kind.kind.clone())).collect();
+        Self {
+            waiting,
+            not_served: discovered.not_served.clone(),
+            forbidden: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            complete: false,
+        }
+    }
+
+    fn note(&mut self, state: KindState) {
+        match state {
+            KindState::Listed(key) => {
+                self.waiting.remove(&key);
+                self.forbidden.remove(&key);
+                self.broken.remove(&key);
+            }
+            KindState::Forbidden(key) => {
+                self.waiting.remove(&key);
+                self.forbidden.insert(key);
+            }
+            KindState::Broken(key) => {
+                self.broken.insert(key);
+            }
+        }
+    }
+
+    async fn tell(&mut self, round: &Round<'_>) {
+        let troubled: Vec<_> = self.broken.iter().chain(&self.forbidden).map(|(_, kind)| kind.as_str()).collect();
+        let healthy = troubled.is_empty();
+        let detail = if healthy { String::new() } else { format!("cannot watch {}", troubled.join(", ")) };
+        let _ = round.changes.send(Change::Health { healthy, detail }).await;
+        if self.complete || !self.waiting.is_empty() {
+            return;
+        }
+        self.complete = true;
+        let forbidden = self.forbidden.iter().map(|(group, kind)| discover::not_evaluated_kind(group, kind));
+        let not_evaluated = self.not_served.iter().cloned().chain(forbidden).collect();
+        let _ = round.changes.send(Change::Complete { policy_set: round.policy_set, not_evaluated }).await;
+    }
+}
