@@ -18,13 +18,14 @@ use async_trait::async_trait;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use provost_engine::CompiledSet;
-use provost_model::{Digest, NotEvaluated};
+use provost_model::policy::Checkpoint;
+use provost_model::{Digest, KindSelector, NotEvaluatedReason};
 use provost_runtime::backoff::Backoff;
 use provost_runtime::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
 
-use crate::source::{Change, Error, Source};
+use crate::source::{Change, Error, Source, Unavailable};
 use discover::Discovered;
 use watch::KindState;
 
@@ -92,7 +93,7 @@ impl Source for ClusterSource {
         let mut backoff = Backoff::default();
         while !shutdown.is_triggered() && !changes.is_closed() {
             let set = sets.borrow_and_update().clone();
-            let selectors = set.kinds();
+            let selectors = set.kinds(Checkpoint::Run);
             let discovered = match shutdown.or(discover::discover(&self.client, &selectors)).await {
                 None => break,
                 Some(Ok(discovered)) => discovered,
@@ -105,7 +106,7 @@ impl Source for ClusterSource {
                 }
             };
             backoff.reset();
-            let round = Round { client: &self.client, changes: &changes, policy_set: set.policy_set_digest() };
+            let round = Round { client: &self.client, changes: &changes, set: set.id() };
             tokio::select! {
                 () = round.run(discovered, &selectors) => {}
                 changed = sets.changed() => if changed.is_err() { break },
@@ -126,12 +127,12 @@ async fn say_unreachable(changes: &mpsc::Sender<Change>, error: &kube::Error) {
 struct Round<'a> {
     client: &'a Client,
     changes: &'a mpsc::Sender<Change>,
-    policy_set: Digest,
+    set: Digest,
 }
 
 impl Round<'_> {
     /// Returns when other kinds are served than at its start.
-    async fn run(&self, discovered: Discovered, selectors: &[provost_model::KindSelector]) {
+    async fn run(&self, discovered: Discovered, selectors: &[KindSelector]) {
         let (states, mut said) = mpsc::channel(discovered.kinds.len().max(1));
         let mut tasks = JoinSet::new();
         for kind in &discovered.kinds {
@@ -162,7 +163,7 @@ impl Round<'_> {
 /// Which kinds have been listed, and which cannot be.
 struct Progress {
     waiting: BTreeSet<(String, String)>,
-    not_served: Vec<NotEvaluated>,
+    not_served: Vec<Unavailable>,
     forbidden: BTreeSet<(String, String)>,
     broken: BTreeSet<(String, String)>,
     complete: bool,
@@ -206,8 +207,13 @@ impl Progress {
             return;
         }
         self.complete = true;
-        let forbidden = self.forbidden.iter().map(|(group, kind)| discover::not_evaluated_kind(group, kind));
-        let not_evaluated = self.not_served.iter().cloned().chain(forbidden).collect();
-        let _ = round.changes.send(Change::Complete { policy_set: round.policy_set, not_evaluated }).await;
+        let forbidden = self.forbidden.iter().map(|(group, kind)| Unavailable {
+            group: group.clone(),
+            kind: kind.clone(),
+            reason: NotEvaluatedReason::Forbidden,
+            detail: "the API server does not let the agent list and watch this kind".to_owned(),
+        });
+        let unavailable = self.not_served.iter().cloned().chain(forbidden).collect();
+        let _ = round.changes.send(Change::Complete { set: round.set, unavailable }).await;
     }
 }
