@@ -46,16 +46,23 @@ pub struct ClusterSource {
 
 impl ClusterSource {
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
-        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| Error {
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            Error {
             what: "cannot configure the connection to the API server: give a kubeconfig, or run in a pod with a service account".to_owned(),
             cause: Some(cause),
+        }
         };
         let mut config = match &settings.kubeconfig {
             None => kube::Config::infer().await.map_err(|e| failed(Box::new(e)))?,
             Some(path) => {
                 let file = Kubeconfig::read_from(path).map_err(|e| failed(Box::new(e)))?;
-                let options = KubeConfigOptions { context: settings.context.clone(), ..KubeConfigOptions::default() };
-                kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|e| failed(Box::new(e)))?
+                let options = KubeConfigOptions {
+                    context: settings.context.clone(),
+                    ..KubeConfigOptions::default()
+                };
+                kube::Config::from_custom_kubeconfig(file, &options)
+                    .await
+                    .map_err(|e| failed(Box::new(e)))?
             }
         };
         // A watch is quiet for minutes; kube's own timeouts of the watch request bound it.
@@ -67,9 +74,11 @@ impl ClusterSource {
     /// The uid of kube-system, by which the hub knows one cluster from another, and the server's version.
     pub async fn facts(&self) -> Result<Facts, kube::Error> {
         let version = self.client.apiserver_version().await?;
-        let namespaces = kube::Api::<raw::Raw>::all_with(self.client.clone(), &discover::namespaces());
+        let namespaces =
+            kube::Api::<raw::Raw>::all_with(self.client.clone(), &discover::namespaces());
         let kube_system = namespaces.get_opt("kube-system").await?;
-        let cluster_uid = kube_system.map(|namespace| namespace.object.uid().to_owned()).unwrap_or_default();
+        let cluster_uid =
+            kube_system.map(|namespace| namespace.object.uid().to_owned()).unwrap_or_default();
         Ok(Facts { cluster_uid, server_version: version.git_version })
     }
 }
@@ -90,7 +99,7 @@ impl Source for ClusterSource {
         changes: mpsc::Sender<Change>,
         shutdown: Shutdown,
     ) -> Result<(), Error> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         while !shutdown.is_triggered() && !changes.is_closed() {
             let set = sets.borrow_and_update().clone();
             let selectors = set.kinds(Checkpoint::Run);
@@ -136,7 +145,12 @@ impl Round<'_> {
         let (states, mut said) = mpsc::channel(discovered.kinds.len().max(1));
         let mut tasks = JoinSet::new();
         for kind in &discovered.kinds {
-            tasks.spawn(watch::run(self.client.clone(), kind.clone(), self.changes.clone(), states.clone()));
+            tasks.spawn(watch::run(
+                self.client.clone(),
+                kind.clone(),
+                self.changes.clone(),
+                states.clone(),
+            ));
         }
         let mut progress = Progress::new(&discovered);
         let mut rediscover = tokio::time::interval(REDISCOVER);
@@ -171,7 +185,8 @@ struct Progress {
 
 impl Progress {
     fn new(discovered: &Discovered) -> Self {
-        let waiting = discovered.kinds.iter().map(|kind| (kind.group.clone(), kind.kind.clone())).collect();
+        let waiting =
+            discovered.kinds.iter().map(|kind| (kind.group.clone(), kind.kind.clone())).collect();
         Self {
             waiting,
             not_served: discovered.not_served.clone(),
@@ -199,9 +214,11 @@ impl Progress {
     }
 
     async fn tell(&mut self, round: &Round<'_>) {
-        let troubled: Vec<_> = self.broken.iter().chain(&self.forbidden).map(|(_, kind)| kind.as_str()).collect();
+        let troubled: Vec<_> =
+            self.broken.iter().chain(&self.forbidden).map(|(_, kind)| kind.as_str()).collect();
         let healthy = troubled.is_empty();
-        let detail = if healthy { String::new() } else { format!("cannot watch {}", troubled.join(", ")) };
+        let detail =
+            if healthy { String::new() } else { format!("cannot watch {}", troubled.join(", ")) };
         let _ = round.changes.send(Change::Health { healthy, detail }).await;
         if self.complete || !self.waiting.is_empty() {
             return;

@@ -27,10 +27,11 @@ pub enum Change {
     },
     /// The listing of `scope` is complete: what it did not mention is gone.
     End(Scope),
-    /// Every scope has been listed since the set `policy_set` came into force.
+    /// Every scope that can be read has been listed since the set `set` ([`CompiledSet::id`]) came
+    /// into force.
     Complete {
-        policy_set: Digest,
-        not_evaluated: Vec<NotEvaluated>,
+        set: Digest,
+        unavailable: Vec<Unavailable>,
     },
     /// Whether the source sees everything it should, and why not.
     Health {

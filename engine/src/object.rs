@@ -125,6 +125,17 @@ impl Object {
         }
     }
 
+    /// Fills in `apiVersion` and `kind` where they are missing, as they are in the items of a list.
+    pub fn set_type(&mut self, api_version: &str, kind: &str) {
+        if self.gvk().is_some() {
+            return;
+        }
+        if let Ok(root) = self.0.as_object_mut() {
+            root.insert(Value::from("apiVersion"), Value::from(api_version));
+            root.insert(Value::from("kind"), Value::from(kind));
+        }
+    }
+
     /// SHA-256 of the RFC 8785 form of what a policy would see of the object, so that no digest
     /// of a secret's values exists.
     #[must_use]

@@ -95,13 +95,17 @@ mod tests {
     }
 
     fn selector(group: &str, kinds: &[&str]) -> KindSelector {
-        KindSelector { group: group.to_owned(), kinds: kinds.iter().map(|k| (*k).to_owned()).collect() }
+        KindSelector {
+            group: group.to_owned(),
+            kinds: kinds.iter().map(|k| (*k).to_owned()).collect(),
+        }
     }
 
     #[test]
     fn named_kinds_are_watched_and_missing_ones_are_said() {
         let served = [resource("apps", "Deployment"), resource("", "Pod"), resource("", "Secret")];
-        let found = choose(&served, &[selector("", &["Pod"]), selector("apps", &["Deployment", "Thing"])]);
+        let found =
+            choose(&served, &[selector("", &["Pod"]), selector("apps", &["Deployment", "Thing"])]);
         let kinds: Vec<_> = found.kinds.iter().map(|r| r.kind.as_str()).collect();
         assert_eq!(kinds, ["Pod", "Deployment"]);
         let missing: Vec<_> = found.not_served.iter().map(|u| u.kind.as_str()).collect();

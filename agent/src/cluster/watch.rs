@@ -60,7 +60,11 @@ pub(super) async fn run(
 }
 
 /// False when nobody takes the changes any more.
-async fn deliver(event: Event<Raw>, resource: &ApiResource, changes: &mpsc::Sender<Change>) -> bool {
+async fn deliver(
+    event: Event<Raw>,
+    resource: &ApiResource,
+    changes: &mpsc::Sender<Change>,
+) -> bool {
     let scope = || Scope::Kind { group: resource.group.clone(), kind: resource.kind.clone() };
     let change = match event {
         Event::Init => Change::Begin(scope()),
@@ -102,7 +106,7 @@ fn state_of(error: &watcher::Error, key: &Key) -> KindState {
         return KindState::Broken(key.clone());
     }
     tracing::warn!(group = key.0, kind = key.1, error = %error, "cannot watch; trying again");
-    if matches!(code, Some(403 | 404 | 405)) {
+    if matches!(code, Some(403..=405)) {
         KindState::Forbidden(key.clone())
     } else {
         KindState::Broken(key.clone())
