@@ -4,12 +4,18 @@
 //! token or a session was looked up by its hash and had not expired; a role is never raised by a
 //! request. HTTP itself (middleware, handlers) is in `api` and `ui`.
 
+pub mod authenticate;
 pub mod cookie;
 pub mod csrf;
+pub mod first_token;
 pub mod role;
 pub mod secret;
 
+use provost_model::Digest;
+
 pub use role::Role;
+
+use crate::store::Actor;
 
 /// Who makes a request, as it stands in audit rows and on pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +30,23 @@ pub struct Principal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Via {
     /// `Authorization: Bearer`: no browser adds it by itself, so no forgery token is asked for.
-    Token,
+    Token { hash: Digest },
     /// A cookie, which browsers add by themselves: what changes something needs `csrf`.
-    Session { csrf: String },
+    Session { token: Digest, csrf: String },
+}
+
+impl Principal {
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::token(&self.name)
+    }
+
+    /// Hash of the API token behind the request.
+    #[must_use]
+    pub fn token_hash(&self) -> Digest {
+        match self.via {
+            Via::Token { hash } => hash,
+            Via::Session { token, .. } => token,
+        }
+    }
 }

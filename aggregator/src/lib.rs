@@ -5,4 +5,9 @@
 
 pub mod api;
 pub mod auth;
+pub mod link;
+pub mod stamp;
 pub mod store;
+pub mod tally;
+pub mod ui;
+pub mod web;

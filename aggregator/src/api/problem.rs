@@ -16,7 +16,8 @@ pub struct Problem {
     #[serde(rename = "type")]
     pub kind: String,
     /// Short, the same for every problem of the code.
-    pub title: String,
+    #[schema(value_type = String)]
+    pub title: &'static str,
     /// HTTP status.
     pub status: u16,
     /// Stable; what programs branch on.
@@ -44,7 +45,7 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("urn:provost:problem:{code}"),
-            title: title(code).to_owned(),
+            title: title(code),
             status: status(code).as_u16(),
             code,
             detail: detail.into(),

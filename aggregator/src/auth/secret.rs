@@ -20,6 +20,8 @@ pub enum Kind {
     ApiToken,
     Session,
     LoginLink,
+    /// Opens nothing: an anonymous visitor's cookie, from which the login form's token is derived.
+    Login,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
             Self::ApiToken => "provost_api_",
             Self::Session => "provost_ses_",
             Self::LoginLink => "provost_once_",
+            Self::Login => "provost_form_",
         }
     }
 }

@@ -1,0 +1,159 @@
+//! The fleet in numbers: what `provost fleet status` and the first page say.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use super::cluster_detail::{GapJson, NotEvaluatedJson, not_evaluated};
+use super::findings::CauseJson;
+use super::hub::Hub;
+use super::page::{Page, Query};
+use super::ports::HubFacts;
+use super::problem::Problem;
+use super::view::FleetView;
+use crate::stamp::Stamp;
+use crate::store::findings::FindingFilter;
+use crate::store::identity::ClusterStatus;
+use crate::tally::States;
+
+/// Of this answer's shape.
+const VERSION: u32 = 1;
+const WORST_CAUSES: u32 = 10;
+const MAX_GAPS: u32 = 500;
+
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetJson {
+    pub version: u32,
+    pub as_of: Stamp,
+    pub clusters: ClusterCounts,
+    pub states: States,
+    /// pass / (pass + fail), 0 to 1, over clusters that are heard; null where nothing is scored.
+    pub score: Option<f64>,
+    /// Evaluated of expected.
+    pub coverage: Option<f64>,
+    /// Share of approved clusters heard within their time.
+    pub freshness: Option<f64>,
+    /// fail and warn, also in clusters that are away.
+    pub open_findings: u64,
+    pub causes: u64,
+    /// Undeclared gaps that nothing has resolved.
+    pub undeclared_gaps: u64,
+    /// Clusters that are away, longest first.
+    pub away: Vec<AwayJson>,
+    /// The ten worst causes.
+    pub worst: Vec<CauseJson>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterCounts {
+    pub approved: u64,
+    pub fresh: u64,
+    pub stale: u64,
+    pub pending: u64,
+    pub rejected: u64,
+    pub revoked: u64,
+}
+
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AwayJson {
+    pub id: String,
+    pub name: String,
+    /// Missing: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_heard: Option<Stamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<i64>,
+}
+
+#[utoipa::path(get, path = "/api/v1/fleet", tag = "fleet",
+    responses((status = 200, body = FleetJson), (status = "default", body = Problem)))]
+pub async fn fleet(State(hub): State<Hub>) -> Result<Json<FleetJson>, Problem> {
+    load(&hub).await.map(|(json, _)| Json(json))
+}
+
+#[utoipa::path(get, path = "/api/v1/hub", tag = "fleet",
+    responses((status = 200, body = HubFacts), (status = "default", body = Problem)))]
+pub async fn facts(State(hub): State<Hub>) -> Json<HubFacts> {
+    Json(hub.operate.facts())
+}
+
+#[utoipa::path(get, path = "/api/v1/gaps", tag = "fleet",
+    responses((status = 200, body = Vec<GapJson>), (status = "default", body = Problem)))]
+pub async fn gaps(State(hub): State<Hub>) -> Result<Json<Vec<GapJson>>, Problem> {
+    let rows = hub.store.all_gaps(MAX_GAPS).await?;
+    Ok(Json(rows.into_iter().map(GapJson::from).collect()))
+}
+
+/// Which cluster.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+pub struct OfCluster {
+    pub cluster: Option<provost_model::ClusterId>,
+}
+
+#[utoipa::path(get, path = "/api/v1/not-evaluated", tag = "findings",
+    params(("cluster" = Option<String>, Query)),
+    responses((status = 200, body = Page<NotEvaluatedJson>), (status = "default", body = Problem)))]
+pub async fn without_verdict(
+    State(hub): State<Hub>,
+    Query(of): Query<OfCluster>,
+) -> Result<Json<Page<NotEvaluatedJson>>, Problem> {
+    let items = not_evaluated(&hub, of.cluster).await?;
+    let total = u64::try_from(items.len()).unwrap_or(u64::MAX);
+    Ok(Json(Page { items, total, next: None }))
+}
+
+/// The numbers, and the clusters they were made from.
+pub async fn load(hub: &Hub) -> Result<(FleetJson, FleetView), Problem> {
+    let view = FleetView::load(hub).await?;
+    let stale = view.stale_ids();
+    let open = FindingFilter::default();
+    let (worst, causes) = hub.store.causes(&open, &stale, WORST_CAUSES).await?;
+    let gaps = hub.store.all_gaps(MAX_GAPS).await?;
+    let undeclared = gaps.iter().filter(|gap| !gap.declared && gap.resolved_at_ms.is_none());
+    let tally = view.tally();
+    let json = FleetJson {
+        version: VERSION,
+        as_of: view.now,
+        clusters: counts(&view),
+        states: tally.states,
+        score: tally.score(),
+        coverage: tally.coverage(),
+        freshness: view.freshness(),
+        open_findings: view.open_findings(),
+        causes,
+        undeclared_gaps: u64::try_from(undeclared.count()).unwrap_or(u64::MAX),
+        away: away(&view),
+        worst: worst.into_iter().map(CauseJson::from).collect(),
+    };
+    Ok((json, view))
+}
+
+fn counts(view: &FleetView) -> ClusterCounts {
+    let with = |status| view.count(|v| v.cluster.status == status);
+    let approved = with(ClusterStatus::Approved);
+    let fresh = view.count(|v| v.fresh);
+    ClusterCounts {
+        approved,
+        fresh,
+        stale: approved - fresh,
+        pending: with(ClusterStatus::Pending),
+        rejected: with(ClusterStatus::Rejected),
+        revoked: with(ClusterStatus::Revoked),
+    }
+}
+
+fn away(view: &FleetView) -> Vec<AwayJson> {
+    let mut away: Vec<_> = view.approved().filter(|v| !v.fresh).collect();
+    away.sort_by_key(|v| v.cluster.last_heard_at_ms.unwrap_or(i64::MIN));
+    away.into_iter()
+        .map(|v| AwayJson {
+            id: v.cluster.id.to_string(),
+            name: v.cluster.display_name.clone(),
+            last_heard: v.cluster.last_heard_at_ms.map(Stamp),
+            age_ms: v.cluster.last_heard_at_ms.map(|at| view.now.0.saturating_sub(at)),
+        })
+        .collect()
+}

@@ -1,0 +1,135 @@
+//! A page of a list, and what a request says about which one.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::cursor::{self, DEFAULT_LIMIT, MAX_LIMIT, Scope};
+use super::problem::Problem;
+
+/// A page of a list with the exact total of the whole.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Of all pages together.
+    pub total: u64,
+    /// Send it as `cursor` for the next page; missing on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Which page.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+    /// Rows of the page, at most 500.
+    pub limit: Option<u32>,
+}
+
+impl Paging {
+    pub fn limit(&self) -> Result<u32, Problem> {
+        match self.limit.unwrap_or(DEFAULT_LIMIT) {
+            limit @ 1..=MAX_LIMIT => Ok(limit),
+            _ => Err(Problem::invalid(format!("limit must be from 1 to {MAX_LIMIT}"))),
+        }
+    }
+
+    pub fn position<K: DeserializeOwned>(&self, scope: &Scope) -> Result<Option<K>, Problem> {
+        let decode = |text: &str| scope.decode(text).map_err(Problem::from);
+        self.cursor.as_deref().filter(|text| !text.is_empty()).map(decode).transpose()
+    }
+}
+
+impl From<cursor::Error> for Problem {
+    fn from(error: cursor::Error) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl<T> Page<T> {
+    /// From one row more than the page may have: that it came says that there is a next page.
+    pub fn cut<R, K: Serialize>(
+        mut rows: Vec<R>,
+        limit: u32,
+        total: u64,
+        scope: &Scope,
+        position: impl Fn(&R) -> K,
+        show: impl FnMut(R) -> T,
+    ) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|row| scope.encode(&position(row)));
+        Self { items: rows.into_iter().map(show).collect(), total, next }
+    }
+}
+
+/// Query strings whose errors are problem documents.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Query::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Query(value)| Self(value))
+            .map_err(|error| Problem::invalid(error.body_text()))
+    }
+}
+
+/// JSON bodies whose errors are problem documents.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> axum::extract::FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Problem> {
+        axum::Json::from_request(request, state)
+            .await
+            .map(|axum::Json(value)| Self(value))
+            .map_err(|error| Problem::invalid(error.body_text()))
+    }
+}
+
+/// Path parameters whose errors are "not found": an id that is none names nothing.
+pub struct PathOf<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(value)| Self(value))
+            .map_err(|_| Problem::not_found("resource"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_page_has_no_next() {
+        let scope = Scope::new("numbers", &());
+        let page = |rows: Vec<u32>| Page::<u32>::cut(rows, 2, 3, &scope, |n| *n, |n| n);
+        let first = page(vec![1, 2, 3]);
+        assert_eq!(first.items, [1, 2]);
+        assert_eq!(scope.decode::<u32>(&first.next.unwrap()), Ok(2));
+        assert_eq!(page(vec![3]).next, None);
+        assert_eq!(page(vec![2, 3]).next, None);
+    }
+
+    #[test]
+    fn limits_are_kept() {
+        let limit = |limit| Paging { cursor: None, limit }.limit();
+        assert_eq!(limit(None), Ok(DEFAULT_LIMIT));
+        assert!(limit(Some(0)).is_err());
+        assert!(limit(Some(MAX_LIMIT + 1)).is_err());
+    }
+}

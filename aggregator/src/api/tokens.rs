@@ -1,0 +1,270 @@
+//! API tokens, login links and enrolment tokens: secrets that are shown once.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use provost_model::{Code, Labels};
+use serde::{Deserialize, Serialize};
+
+use super::hub::Hub;
+use super::page::{Body, PathOf};
+use super::ports::EnrolTokenRequest;
+use super::problem::Problem;
+use crate::auth::secret::{Kind, Secret};
+use crate::auth::{Principal, Role};
+use crate::stamp::Stamp;
+use crate::store::access::NewApiToken;
+use crate::store::logins::LoginLink;
+
+const MAX_NAME_BYTES: usize = 63;
+const SECOND_MS: i64 = 1000;
+/// A year: a token that outlives who made it is nobody's.
+const MAX_API_TOKEN_S: i64 = 366 * 24 * 60 * 60;
+const DEFAULT_API_TOKEN_S: i64 = 90 * 24 * 60 * 60;
+/// docs/protocol.md: an enrolment token lives at most 15 minutes.
+const MAX_ENROL_TOKEN_S: i64 = 15 * 60;
+const MAX_LOGIN_LINK_S: i64 = 15 * 60;
+const DEFAULT_LOGIN_LINK_S: i64 = 5 * 60;
+const MAX_LABELS: usize = 32;
+
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenJson {
+    pub name: String,
+    pub role: String,
+    pub created: Stamp,
+    pub created_by: String,
+    pub expires: Stamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Stamp>,
+}
+
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewTokenBody {
+    /// Whose it is; stands in the audit log.
+    pub name: String,
+    pub role: Role,
+    /// Seconds; 90 days where missing, a year at most.
+    #[serde(default)]
+    pub ttl_s: Option<i64>,
+}
+
+/// A secret, shown once and kept only as its hash.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuedToken {
+    pub token: String,
+    pub expires: Stamp,
+}
+
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoginLinkBody {
+    /// Role of the session; never more than that of the token which asks.
+    #[serde(default = "viewer")]
+    pub role: Role,
+    /// Seconds; 5 minutes where missing, 15 at most.
+    #[serde(default)]
+    pub ttl_s: Option<i64>,
+}
+
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuedLink {
+    /// Path on this hub; opens one session, once.
+    pub path: String,
+    pub expires: Stamp,
+}
+
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnrolTokenBody {
+    /// Name of the cluster; empty: the agent's own.
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub labels: Labels,
+    /// Seconds; 15 minutes where missing and at most.
+    #[serde(default)]
+    pub ttl_s: Option<i64>,
+}
+
+/// What `provost fleet token create` puts into the string that an agent is given; the root's hash
+/// it adds from the operator's own file.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuedEnrolTokenJson {
+    pub secret: String,
+    pub trust_domain: String,
+    pub ca_digest: String,
+    pub expires: Stamp,
+}
+
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrolTokenJson {
+    /// First digits of the hash, for people.
+    pub id: String,
+    pub name: String,
+    pub labels: Labels,
+    pub created: Stamp,
+    pub created_by: String,
+    pub expires: Stamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used: Option<Stamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_by: Option<String>,
+}
+
+fn viewer() -> Role {
+    Role::Viewer
+}
+
+#[utoipa::path(get, path = "/api/v1/tokens", tag = "access",
+    responses((status = 200, body = Vec<TokenJson>), (status = "default", body = Problem)))]
+pub async fn list(State(hub): State<Hub>) -> Result<Json<Vec<TokenJson>>, Problem> {
+    let rows = hub.store.api_tokens().await?;
+    let show = |row: crate::store::access::ApiTokenRow| TokenJson {
+        name: row.name,
+        role: row.role,
+        created: Stamp(row.created_at_ms),
+        created_by: row.created_by,
+        expires: Stamp(row.expires_at_ms),
+        revoked: row.revoked_at_ms.map(Stamp),
+    };
+    Ok(Json(rows.into_iter().map(show).collect()))
+}
+
+#[utoipa::path(post, path = "/api/v1/tokens", tag = "access", request_body = NewTokenBody,
+    responses((status = 201, body = IssuedToken), (status = "default", body = Problem)))]
+pub async fn create(
+    State(hub): State<Hub>,
+    principal: Principal,
+    Body(body): Body<NewTokenBody>,
+) -> Result<(StatusCode, Json<IssuedToken>), Problem> {
+    let ttl_ms = ttl_ms(body.ttl_s, DEFAULT_API_TOKEN_S, MAX_API_TOKEN_S)?;
+    let secret = Secret::generate(Kind::ApiToken).map_err(|error| Problem::internal(&error))?;
+    let now = hub.now();
+    let token = NewApiToken {
+        token: secret.hash(),
+        name: name(&body.name)?,
+        role: body.role.to_string(),
+        expires_at_ms: now.0 + ttl_ms,
+    };
+    hub.store.create_api_token(&token, &principal.actor(), now.0).await?;
+    let token = IssuedToken { token: secret.reveal().to_owned(), expires: Stamp(now.0 + ttl_ms) };
+    Ok((StatusCode::CREATED, Json(token)))
+}
+
+#[utoipa::path(delete, path = "/api/v1/tokens/{name}", tag = "access",
+    params(("name" = String, Path)),
+    responses((status = 204), (status = "default", body = Problem)))]
+pub async fn revoke(
+    State(hub): State<Hub>,
+    principal: Principal,
+    PathOf(name): PathOf<String>,
+) -> Result<StatusCode, Problem> {
+    hub.store.revoke_api_token(&name, &principal.actor(), hub.now().0).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[utoipa::path(post, path = "/api/v1/login-links", tag = "access", request_body = LoginLinkBody,
+    responses((status = 201, body = IssuedLink), (status = "default", body = Problem)))]
+pub async fn create_login_link(
+    State(hub): State<Hub>,
+    principal: Principal,
+    Body(body): Body<LoginLinkBody>,
+) -> Result<(StatusCode, Json<IssuedLink>), Problem> {
+    let ttl_ms = ttl_ms(body.ttl_s, DEFAULT_LOGIN_LINK_S, MAX_LOGIN_LINK_S)?;
+    let secret = Secret::generate(Kind::LoginLink).map_err(|error| Problem::internal(&error))?;
+    let now = hub.now();
+    let link = LoginLink {
+        link: secret.hash(),
+        api_token: principal.token_hash(),
+        role: body.role.min(principal.role).to_string(),
+        created_at_ms: now.0,
+        expires_at_ms: now.0 + ttl_ms,
+    };
+    hub.store.sweep_logins(now.0).await?;
+    hub.store.create_login_link(&link, &principal.actor(), now.0).await?;
+    let path = format!("/login/once/{}", secret.reveal());
+    Ok((StatusCode::CREATED, Json(IssuedLink { path, expires: Stamp(now.0 + ttl_ms) })))
+}
+
+#[utoipa::path(get, path = "/api/v1/enrol-tokens", tag = "access",
+    responses((status = 200, body = Vec<EnrolTokenJson>), (status = "default", body = Problem)))]
+pub async fn list_enrol(State(hub): State<Hub>) -> Result<Json<Vec<EnrolTokenJson>>, Problem> {
+    let rows = hub.store.tokens().await?;
+    let show = |row: crate::store::identity::TokenRow| EnrolTokenJson {
+        id: row.token.short(),
+        name: row.display_name,
+        labels: row.labels,
+        created: Stamp(row.created_at_ms),
+        created_by: row.created_by,
+        expires: Stamp(row.expires_at_ms),
+        used: row.used_at_ms.map(Stamp),
+        used_by: row.used_by.map(|cluster| cluster.to_string()),
+    };
+    Ok(Json(rows.into_iter().map(show).collect()))
+}
+
+#[utoipa::path(post, path = "/api/v1/enrol-tokens", tag = "access", request_body = EnrolTokenBody,
+    responses((status = 201, body = IssuedEnrolTokenJson), (status = "default", body = Problem)))]
+pub async fn create_enrol(
+    State(hub): State<Hub>,
+    principal: Principal,
+    Body(body): Body<EnrolTokenBody>,
+) -> Result<(StatusCode, Json<IssuedEnrolTokenJson>), Problem> {
+    if body.labels.len() > MAX_LABELS {
+        return Err(Problem::new(Code::Limit, format!("at most {MAX_LABELS} labels")));
+    }
+    let display_name = if body.name.is_empty() { String::new() } else { name(&body.name)? };
+    let request = EnrolTokenRequest {
+        display_name,
+        labels: body.labels,
+        ttl_ms: ttl_ms(body.ttl_s, MAX_ENROL_TOKEN_S, MAX_ENROL_TOKEN_S)?,
+    };
+    let issued = hub.operate.create_enrol_token(request, &principal.actor()).await?;
+    let facts = hub.operate.facts();
+    let json = IssuedEnrolTokenJson {
+        secret: issued.secret,
+        trust_domain: facts.trust_domain,
+        ca_digest: facts.ca_digest,
+        expires: Stamp(issued.expires_at_ms),
+    };
+    Ok((StatusCode::CREATED, Json(json)))
+}
+
+fn ttl_ms(asked_s: Option<i64>, default_s: i64, max_s: i64) -> Result<i64, Problem> {
+    match asked_s.unwrap_or(default_s) {
+        ttl_s if (1..=max_s).contains(&ttl_s) => Ok(ttl_s * SECOND_MS),
+        _ => Err(Problem::invalid(format!("ttlS must be from 1 to {max_s} seconds"))),
+    }
+}
+
+/// Names stand in logs, pages and audit rows: plain characters only.
+fn name(text: &str) -> Result<String, Problem> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
+    if text.is_empty() || text.len() > MAX_NAME_BYTES || !text.chars().all(plain) {
+        return Err(Problem::invalid(format!(
+            "name: use 1 to {MAX_NAME_BYTES} letters, digits and any of - _ . @"
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_and_names_are_limited() {
+        assert_eq!(ttl_ms(None, 10, 20), Ok(10_000));
+        assert!(ttl_ms(Some(0), 10, 20).is_err());
+        assert!(ttl_ms(Some(21), 10, 20).is_err());
+        assert!(name("ci@example.org").is_ok());
+        assert!(name("a b").is_err());
+        assert!(name("\u{1b}[31m").is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! The hub's web listener: API and pages behind one gate.
+//!
+//! Invariants: the gate is the outermost layer, so that nothing answers before it; an address that
+//! another machine reaches is served with TLS or not at all.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::middleware;
+
+use crate::api::gate::{Gate, gate};
+use crate::api::hub::Hub;
+use crate::api::problem::Problem;
+use crate::api::routes::{Route, Table};
+use crate::auth::cookie::Transport;
+use crate::{api, ui};
+
+/// The router to serve, and the routes it was built from.
+pub fn router(hub: Hub) -> (Router, Vec<Route>) {
+    let (router, routes) = ui::mount(api::mount(Table::default())).into_parts();
+    let state = Gate::new(hub.clone(), &routes);
+    let router = router
+        .fallback(|| async { Problem::not_found("page") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(provost_model::Code::Invalid, "this address does not take that method")
+        })
+        .layer(api::body_limit())
+        .layer(middleware::from_fn_with_state(state, gate))
+        .with_state(hub);
+    (router, routes)
+}
+
+/// Plain text would show tokens and cookies to everybody on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} can be reached from other machines: give the web listener a certificate (TLS), or a loopback address"
+)]
+pub struct NeedsTls(pub SocketAddr);
+
+/// Whether `address` may be served with `transport`.
+pub fn check_listener(address: SocketAddr, transport: Transport) -> Result<(), NeedsTls> {
+    if transport == Transport::Tls || address.ip().is_loopback() {
+        Ok(())
+    } else {
+        Err(NeedsTls(address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_loopback_goes_without_tls() {
+        for (address, transport, allowed) in [
+            ("127.0.0.1:8080", Transport::Plain, true),
+            ("[::1]:8080", Transport::Plain, true),
+            ("0.0.0.0:8080", Transport::Plain, false),
+            ("[::]:8080", Transport::Plain, false),
+            ("192.0.2.1:8080", Transport::Plain, false),
+            ("0.0.0.0:8443", Transport::Tls, true),
+        ] {
+            let checked = check_listener(address.parse().unwrap(), transport);
+            assert_eq!(checked.is_ok(), allowed, "{address}");
+        }
+    }
+}
