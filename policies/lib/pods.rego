@@ -71,9 +71,12 @@ pod_field(keys) := object.get(spec, keys, null)
 
 pod_path(keys) := array.concat(spec_path, keys)
 
-# Pods that say they are for Windows nodes; the API server refuses Linux-only fields in them.
+# Pods that say they are for Windows nodes. The API server refuses Linux-only fields in them.
+names_windows if pod_field(["os", "name"]) == "windows"
+
+# The same where Kubernetes holds a pod to what it says.
 windows if {
-	pod_field(["os", "name"]) == "windows"
+	names_windows
 	cluster.at_least(1, 25)
 }
 

@@ -49,6 +49,8 @@ violation contains object.union(finding, repair(container)) if {
 }
 
 # A list that is there stays and gets one more element.
-repair(container) := patch.append_to(pods.path(container, keys), "ALL") if {
+repair(container) := {} if {
+	pods.names_windows
+} else := patch.append_to(pods.path(container, keys), "ALL") if {
 	is_array(pods.field(container, keys))
 } else := patch.put(container.path, container.spec, keys, ["ALL"])

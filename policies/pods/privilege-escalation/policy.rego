@@ -48,13 +48,15 @@ violation contains object.union(finding, repair(container)) if {
 }
 
 # The API server refuses the value beside privileged and CAP_SYS_ADMIN; what to give up there is not ours to say.
-repair(container) := {} if needs_escalation(container)
+repair(container) := {} if refused(container)
 
-repair(container) := patch.put(container.path, container.spec, keys, false) if not needs_escalation(container)
+repair(container) := patch.put(container.path, container.spec, keys, false) if not refused(container)
 
-needs_escalation(container) if pods.field(container, ["securityContext", "privileged"]) == true
+refused(_) if pods.names_windows
 
-needs_escalation(container) if {
+refused(container) if pods.field(container, ["securityContext", "privileged"]) == true
+
+refused(container) if {
 	capabilities := objects.map(objects.map(container.spec, "securityContext"), "capabilities")
 	"CAP_SYS_ADMIN" in objects.list(capabilities, "add")
 }

@@ -37,7 +37,7 @@ import data.provost.lib.pods
 
 keys := ["securityContext", "readOnlyRootFilesystem"]
 
-violation contains object.union(finding, patch.put(container.path, container.spec, keys, true)) if {
+violation contains object.union(finding, repair(container)) if {
 	not pods.windows
 	some container in pods.containers
 	pods.field(container, keys) != true
@@ -46,3 +46,7 @@ violation contains object.union(finding, patch.put(container.path, container.spe
 		"path": pods.path(container, keys),
 	}
 }
+
+repair(_) := {} if pods.names_windows
+
+repair(container) := patch.put(container.path, container.spec, keys, true) if not pods.names_windows
