@@ -2,6 +2,7 @@
 
 mod commands;
 mod exit;
+mod library;
 mod output;
 
 use std::process::ExitCode;

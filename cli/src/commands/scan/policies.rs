@@ -1,0 +1,113 @@
+//! The policies of a scan: the built-in library, or the folders and bundles that were named, each
+//! compiled as a set of its own, so that their libraries cannot meet.
+
+use std::path::{Path, PathBuf};
+
+use provost_bundle::{Bundle, Diagnostic, layout, source};
+use provost_engine::{Cluster, CompiledSet, Options};
+use provost_model::binding::Origin;
+use provost_model::{PolicyId, PolicyMeta};
+use provost_trust::{PolicyManifest, files};
+
+use crate::exit::UsageError;
+use crate::library;
+
+/// Policies of one source, ready.
+pub struct Set {
+    pub name: String,
+    pub compiled: CompiledSet,
+    pub metas: Vec<PolicyMeta>,
+}
+
+impl Set {
+    pub fn meta(&self, id: &PolicyId) -> Option<&PolicyMeta> {
+        self.metas.iter().find(|meta| meta.id == *id)
+    }
+}
+
+/// `ids` are ids or codes; empty means all.
+pub fn load(paths: &[PathBuf], ids: &[String]) -> anyhow::Result<Vec<Set>> {
+    let mut bundles = Vec::new();
+    if paths.is_empty() {
+        bundles.push((library::NAME.to_owned(), library::bundle()?));
+    }
+    for path in paths {
+        bundles.push((path.display().to_string(), read(path)?));
+    }
+    refuse_twins(&bundles)?;
+    let wanted = wanted(&bundles, ids)?;
+    let compile = |(name, bundle): (String, Bundle)| {
+        let bundle = if ids.is_empty() { bundle } else { bundle.narrowed_to(&wanted) };
+        let compiled = CompiledSet::compile(&bundle, &Cluster::default(), &Options::default());
+        let metas = bundle.policies.into_iter().map(|policy| policy.meta).collect();
+        Set { name, compiled, metas }
+    };
+    Ok(bundles.into_iter().map(compile).collect())
+}
+
+fn read(path: &Path) -> Result<Bundle, UsageError> {
+    let shown = path.display();
+    if !path.is_dir() {
+        let what = if path.exists() { "is no folder" } else { "does not exist" };
+        return Err(UsageError(format!(
+            "--policy {shown} {what}: name a policy folder or a built bundle"
+        )));
+    }
+    if path.join(layout::ENVELOPE_FILE).is_file() {
+        return read_built(path)
+            .map_err(|message| UsageError(format!("{shown} is no usable bundle: {message}")));
+    }
+    source::read_dir(path).map(source::Source::into_bundle).map_err(|problems| told(&problems))
+}
+
+/// A built bundle is used here whoever signed it, but only whole: who scans chose it by its path.
+fn read_built(path: &Path) -> Result<Bundle, String> {
+    let built =
+        layout::open_dir(path).map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
+    let manifest =
+        PolicyManifest::parse(&built.envelope.payload).map_err(|error| error.to_string())?;
+    files::check_set(&manifest.files, &built.contents.files).map_err(|error| error.to_string())?;
+    let origin = Origin::Bundle(built.envelope.payload_digest());
+    built.contents.load(origin).map_err(|problems| told(&problems).0)
+}
+
+fn told(problems: &[Diagnostic]) -> UsageError {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    UsageError(lines.join("\n"))
+}
+
+fn refuse_twins(bundles: &[(String, Bundle)]) -> Result<(), UsageError> {
+    let mut seen: Vec<(&PolicyId, &str)> = Vec::new();
+    for (name, bundle) in bundles {
+        for policy in &bundle.policies {
+            let id = &policy.meta.id;
+            if let Some((_, first)) = seen.iter().find(|(known, _)| *known == id) {
+                return Err(UsageError(format!(
+                    "policy {id} stands in {first} and in {name}: use one of them"
+                )));
+            }
+            seen.push((id, name));
+        }
+    }
+    Ok(())
+}
+
+fn wanted(bundles: &[(String, Bundle)], ids: &[String]) -> Result<Vec<PolicyId>, UsageError> {
+    let metas =
+        || bundles.iter().flat_map(|(_, bundle)| bundle.policies.iter().map(|policy| &policy.meta));
+    let mut wanted = Vec::new();
+    for id in ids {
+        let fits =
+            |meta: &&PolicyMeta| meta.id.as_str() == id || meta.code.eq_ignore_ascii_case(id);
+        let found: Vec<PolicyId> = metas().filter(fits).map(|meta| meta.id.clone()).collect();
+        if found.is_empty() {
+            let known: Vec<&str> = metas().map(|meta| meta.id.as_str()).collect();
+            return Err(UsageError(format!(
+                "--policy-id {id}: there is no such policy; known are {}",
+                known.join(", ")
+            )));
+        }
+        wanted.extend(found);
+    }
+    Ok(wanted)
+}

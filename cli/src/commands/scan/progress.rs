@@ -1,0 +1,40 @@
+//! A line on the terminal while a scan runs; nothing where stderr is none.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        Self { bar }
+    }
+
+    pub fn reading(&self) {
+        self.style("{spinner} reading manifests");
+        self.bar.enable_steady_tick(Duration::from_millis(100));
+    }
+
+    pub fn evaluating(&self, documents: usize) {
+        self.style("{spinner} evaluating {wide_bar} {pos}/{len}");
+        self.bar.set_length(documents as u64);
+    }
+
+    pub fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn style(&self, template: &str) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
+    }
+}
