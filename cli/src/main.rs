@@ -3,6 +3,7 @@
 mod commands;
 mod exit;
 mod library;
+mod lifetime;
 mod output;
 
 use std::process::ExitCode;

@@ -19,6 +19,20 @@ pub enum Format {
     Json,
 }
 
+/// `-o`, for commands that print one document.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Output {
+    /// How to print the result.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = Format::Pretty, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+/// Prints `value` as indented JSON.
+pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
 static COLOR: AtomicBool = AtomicBool::new(false);
 
 /// Decides once, at start. `auto` means a terminal that has not asked for no colour.

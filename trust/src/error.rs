@@ -9,6 +9,8 @@ use crate::time::Timestamp;
 pub enum Error {
     #[error("the {what} has {size} bytes; at most {limit} are taken")]
     TooLarge { what: &'static str, size: u64, limit: u64 },
+    #[error("{path} has more than the {limit} bytes that are allowed for it")]
+    FileTooLarge { path: String, limit: u64 },
     #[error("the envelope has {count} signatures; at most {limit} are taken")]
     TooManySignatures { count: usize, limit: usize },
     #[error("the {what} carries no signature")]
@@ -66,7 +68,9 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::TooLarge { .. } | Self::TooManySignatures { .. } => Code::TooLarge,
+            Self::TooLarge { .. } | Self::FileTooLarge { .. } | Self::TooManySignatures { .. } => {
+                Code::TooLarge
+            }
             Self::Unsigned { .. } => Code::Unsigned,
             Self::BadSignature { .. } => Code::BadSignature,
             Self::ThresholdNotMet { .. } => Code::ThresholdNotMet,

@@ -70,7 +70,10 @@ impl<'a> FileCheck<'a> {
     pub fn update(&mut self, chunk: &[u8]) -> Result<(), Error> {
         self.seen = self.seen.saturating_add(chunk.len() as u64);
         if self.seen > self.entry.size {
-            return Err(Error::TooLarge { what: "file", size: self.seen, limit: self.entry.size });
+            return Err(Error::FileTooLarge {
+                path: self.entry.path.clone(),
+                limit: self.entry.size,
+            });
         }
         self.context.0.update(chunk);
         Ok(())
@@ -151,7 +154,7 @@ pub fn check_entries(entries: &[FileEntry]) -> Result<(), Error> {
         check_path(&entry.path)?;
         if entry.size > MAX_BLOB_BYTES as u64 {
             let limit = MAX_BLOB_BYTES as u64;
-            return Err(Error::TooLarge { what: "file", size: entry.size, limit });
+            return Err(Error::FileTooLarge { path: entry.path.clone(), limit });
         }
         total = total.saturating_add(entry.size);
         if !folded.insert(entry.path.to_lowercase()) {

@@ -1,11 +1,42 @@
 //! `provost bundle`: build, sign, verify, inspect, explain and publish policy bundles.
 
-use crate::exit::{Exit, UsageError};
+mod build;
+mod explain;
+mod inspect;
+pub mod open;
+mod publish;
+mod sign;
+mod verify;
+
+use clap::Subcommand;
+
+use crate::exit::Exit;
 
 /// Build, sign, verify and publish policy bundles.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
 
-pub fn run(_args: Args) -> anyhow::Result<Exit> {
-    Err(UsageError("this command is not built yet".to_owned()).into())
+#[derive(Subcommand)]
+enum Command {
+    Build(build::Args),
+    Sign(sign::Args),
+    Verify(verify::Args),
+    Inspect(inspect::Args),
+    Explain(explain::Args),
+    Publish(publish::Args),
+}
+
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    match args.command {
+        Command::Build(args) => build::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Publish(args) => publish::run(&args),
+    }
 }

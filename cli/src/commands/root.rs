@@ -1,11 +1,43 @@
-//! `provost root`: makes and rotates the root of trust.
+//! `provost root`: makes, signs and rotates the root of trust.
 
-use crate::exit::{Exit, UsageError};
+pub mod chain;
+mod edit;
+mod init;
+mod show;
+mod sign;
 
-/// Make and rotate the root of trust.
+use clap::Subcommand;
+
+use crate::exit::Exit;
+
+/// Make, sign and rotate the root of trust.
+///
+/// The root says which keys may sign what. It lies in root.json; versions before it lie beside it
+/// in root.1.json, root.2.json and so on, and the hub wants them all.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
 
-pub fn run(_args: Args) -> anyhow::Result<Exit> {
-    Err(UsageError("this command is not built yet".to_owned()).into())
+#[derive(Subcommand)]
+enum Command {
+    Init(init::Args),
+    AddKey(edit::AddKey),
+    RemoveKey(edit::RemoveKey),
+    Renew(edit::Renew),
+    Sign(sign::Args),
+    Show(show::Args),
+}
+
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    match args.command {
+        Command::Init(args) => init::run(&args),
+        Command::AddKey(args) => edit::add_key(&args),
+        Command::RemoveKey(args) => edit::remove_key(&args),
+        Command::Renew(args) => edit::renew(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Show(args) => show::run(&args),
+    }
 }
