@@ -12,6 +12,8 @@ use super::{Actor, Result};
 pub trait Bundles: Send + Sync {
     /// Root envelopes newer than `version`, oldest first.
     async fn roots_after(&self, version: u64) -> Result<Vec<RootRow>>;
+    /// Roots alone, with their audit row; each must be new.
+    async fn add_roots(&self, roots: &[RootRow], actor: &Actor, now_ms: i64) -> Result<()>;
     /// Roots, blobs, bundle and policies in one transaction, with its audit row. A version that exists with another
     /// digest is a conflict; with the same one nothing changes.
     async fn publish(&self, publication: &Publication, actor: &Actor, now_ms: i64) -> Result<()>;
@@ -33,8 +35,8 @@ pub trait Bundles: Send + Sync {
     async fn blob(&self, digest: Digest) -> Result<Option<Bytes>>;
     /// Which of these the store lacks.
     async fn missing_blobs(&self, digests: &[Digest]) -> Result<Vec<Digest>>;
-    /// Whether a bundle of the channel lists the blob: what is not published is not handed out.
-    async fn blob_in_channel(&self, channel: &str, digest: Digest) -> Result<bool>;
+    /// Whether a bundle lists the blob: what is not published is not handed out.
+    async fn blob_is_published(&self, digest: Digest) -> Result<bool>;
     async fn bundle_answer(&self, answer: &BundleAnswer, now_ms: i64) -> Result<()>;
     async fn bundle_answers(&self, manifest: Digest) -> Result<Vec<BundleAnswerRow>>;
 }

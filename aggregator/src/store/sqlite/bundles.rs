@@ -35,6 +35,23 @@ impl Bundles for SqliteStore {
             .collect()
     }
 
+    async fn add_roots(&self, roots: &[RootRow], actor: &Actor, now_ms: i64) -> Result<()> {
+        let Some(newest) = roots.last() else { return Ok(()) };
+        let mut tx = self.begin().await?;
+        insert_roots(&mut tx, roots, actor, now_ms).await?;
+        let entry = AuditEntry {
+            at_ms: now_ms,
+            actor: actor.clone(),
+            action: "root.add".to_owned(),
+            target: newest.version.to_string(),
+            result: "ok".to_owned(),
+            detail: format!("payload {}", newest.payload_digest),
+        };
+        append_audit(&mut tx, &entry).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     async fn publish(&self, publication: &Publication, actor: &Actor, now_ms: i64) -> Result<()> {
         let bundle = &publication.bundle;
         let mut tx = self.begin().await?;
@@ -161,15 +178,11 @@ impl Bundles for SqliteStore {
         Ok(missing)
     }
 
-    async fn blob_in_channel(&self, channel: &str, digest: Digest) -> Result<bool> {
-        let row = sqlx::query(
-            "SELECT 1 FROM bundle_files f JOIN bundles b ON b.manifest_digest = f.manifest_digest \
-             WHERE f.digest = $1 AND b.channel = $2 LIMIT 1",
-        )
-        .bind(digest.to_string())
-        .bind(channel)
-        .fetch_optional(self.reader())
-        .await?;
+    async fn blob_is_published(&self, digest: Digest) -> Result<bool> {
+        let row = sqlx::query("SELECT 1 FROM bundle_files WHERE digest = $1 LIMIT 1")
+            .bind(digest.to_string())
+            .fetch_optional(self.reader())
+            .await?;
         Ok(row.is_some())
     }
 

@@ -6,8 +6,8 @@ use sqlx::SqliteConnection;
 use super::identity::{
     audit, cluster_in, cluster_row, instance_in, labels_json, no_cluster, quarantine, token_row,
 };
-use super::row::int;
-use crate::store::identity::{Cluster, Enrolled, NewEnrolment, Reentered, Reentry, TokenRow};
+use super::row::{Fields as _, int};
+use crate::store::identity::{ClusterStatus, Instance, Cluster, Enrolled, NewEnrolment, Reentered, Reentry, TokenRow};
 use crate::store::{Actor, Result};
 
 pub async fn enrol(
@@ -139,16 +139,22 @@ pub async fn reenter(
         audit(tx, &actor, "instance.join", &target, "ok", String::new(), now_ms).await?;
         return Ok(Reentered::Ok { cluster: Box::new(cluster), join_counter: 1 });
     };
-    if instance.join_counter != request.join_counter {
-        let expected = instance.join_counter;
-        let detail =
-            format!("join counter {} where {expected} was given last", request.join_counter);
-        quarantine(tx, cluster.id, instance.id, "CLONE_SUSPECTED", &detail, now_ms).await?;
-        return Ok(Reentered::Forked { expected });
-    }
-    let join_counter = instance.join_counter + 1;
+    let given = instance.join_counter;
+    let lost_answer = request.join_counter.checked_add(1) == Some(given) && !join_confirmed(tx, &instance).await?;
+    let join_counter = match request.join_counter {
+        // A PENDING agent only asks; the counter counts certificates.
+        _ if cluster.status != ClusterStatus::Approved => given,
+        counter if counter == given => given + 1,
+        _ if lost_answer => given,
+        counter => {
+            let detail = format!("join counter {counter} where {given} was given last");
+            quarantine(tx, cluster.id, instance.id, "CLONE_SUSPECTED", &detail, now_ms).await?;
+            return Ok(Reentered::Forked { expected: given });
+        }
+    };
     sqlx::query(
-        "UPDATE instances SET join_counter = $3, report_key = $4 WHERE cluster_id = $1 AND instance_id = $2",
+        "UPDATE instances SET join_counter = $3, report_key = $4, join_confirmed = 0 \
+         WHERE cluster_id = $1 AND instance_id = $2",
     )
     .bind(cluster.id.to_string())
     .bind(request.instance.to_string())
@@ -167,4 +173,14 @@ pub async fn reenter(
     )
     .await?;
     Ok(Reentered::Ok { cluster: Box::new(cluster), join_counter })
+}
+
+/// Whether the agent was seen since its counter was given: if not, it may never have got the answer.
+async fn join_confirmed(tx: &mut SqliteConnection, instance: &Instance) -> Result<bool> {
+    let row = sqlx::query("SELECT join_confirmed FROM instances WHERE cluster_id = $1 AND instance_id = $2")
+        .bind(instance.cluster.to_string())
+        .bind(instance.id.to_string())
+        .fetch_one(tx)
+        .await?;
+    row.flag("join_confirmed")
 }

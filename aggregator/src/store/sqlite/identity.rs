@@ -302,7 +302,7 @@ impl Identity for SqliteStore {
         .execute(&mut *tx)
         .await?;
         sqlx::query(
-            "UPDATE instances SET last_heard_at_ms = $3 WHERE cluster_id = $1 AND instance_id = $2",
+            "UPDATE instances SET last_heard_at_ms = $3, join_confirmed = 1 WHERE cluster_id = $1 AND instance_id = $2",
         )
         .bind(hello.cluster.to_string())
         .bind(hello.instance.to_string())

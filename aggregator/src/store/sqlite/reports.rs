@@ -14,6 +14,9 @@ use crate::store::reports::{
 };
 use crate::store::{Error, Result};
 
+const NEWEST_CHAIN: &str =
+    "SELECT * FROM chains WHERE cluster_id = $1 AND instance_id = $2 ORDER BY epoch DESC LIMIT 1";
+
 #[async_trait]
 impl Reports for SqliteStore {
     async fn ingest(&self, batch: &Batch, now_ms: i64) -> Result<Ingested> {
@@ -25,14 +28,16 @@ impl Reports for SqliteStore {
     }
 
     async fn position(&self, cluster: ClusterId, instance: InstanceId) -> Result<Option<Position>> {
-        let row = sqlx::query(
-            "SELECT * FROM chains WHERE cluster_id = $1 AND instance_id = $2 ORDER BY epoch DESC LIMIT 1",
-        )
-        .bind(cluster.to_string())
-        .bind(instance.to_string())
-        .fetch_optional(self.reader())
-        .await?;
-        row.as_ref().map(position_row).transpose()
+        Ok(self.chain(cluster, instance).await?.map(|(position, _)| position))
+    }
+
+    async fn chain(&self, cluster: ClusterId, instance: InstanceId) -> Result<Option<(Position, bool)>> {
+        let row = sqlx::query(NEWEST_CHAIN)
+            .bind(cluster.to_string())
+            .bind(instance.to_string())
+            .fetch_optional(self.reader())
+            .await?;
+        row.map(|row| Ok((position_row(&row)?, row.flag("closed")?))).transpose()
     }
 
     async fn heartbeat(&self, heartbeat: &HeartbeatRow) -> Result<()> {
@@ -92,6 +97,22 @@ impl Reports for SqliteStore {
     async fn raise(&self, alarm: &Alarm<'_>, now_ms: i64) -> Result<()> {
         let mut tx = self.begin().await?;
         raise(&mut tx, alarm, now_ms).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn resolve(&self, cluster: ClusterId, instance: InstanceId, code: &str, now_ms: i64) -> Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "UPDATE alarms SET resolved_at_ms = $4 WHERE cluster_id = $1 AND instance_id = $2 AND code = $3 \
+             AND resolved_at_ms IS NULL",
+        )
+        .bind(cluster.to_string())
+        .bind(instance.to_string())
+        .bind(code)
+        .bind(now_ms)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -268,17 +289,12 @@ async fn stored_head(tx: &mut SqliteConnection, batch: &Batch, seq: u64) -> Resu
     Ok(stored.head_at(seq))
 }
 
-async fn newest_chain(
-    tx: &mut SqliteConnection,
-    batch: &Batch,
-) -> Result<Option<(Position, bool)>> {
-    let row = sqlx::query(
-        "SELECT * FROM chains WHERE cluster_id = $1 AND instance_id = $2 ORDER BY epoch DESC LIMIT 1",
-    )
-    .bind(batch.cluster.to_string())
-    .bind(batch.instance.to_string())
-    .fetch_optional(tx)
-    .await?;
+async fn newest_chain(tx: &mut SqliteConnection, batch: &Batch) -> Result<Option<(Position, bool)>> {
+    let row = sqlx::query(NEWEST_CHAIN)
+        .bind(batch.cluster.to_string())
+        .bind(batch.instance.to_string())
+        .fetch_optional(tx)
+        .await?;
     row.map(|row| Ok((position_row(&row)?, row.flag("closed")?))).transpose()
 }
 

@@ -103,6 +103,8 @@ CREATE TABLE instances (
   instance_id TEXT NOT NULL,
   report_key TEXT NOT NULL,
   join_counter BIGINT NOT NULL,
+  -- 1 once a session of that join was seen: before it, the agent may never have got the counter.
+  join_confirmed INTEGER NOT NULL DEFAULT 0,
   enrolled_at_ms BIGINT NOT NULL,
   last_heard_at_ms BIGINT,
   -- Set while quarantined: the code (FORK, CLONE_SUSPECTED) and since when.

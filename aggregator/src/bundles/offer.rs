@@ -1,0 +1,87 @@
+//! What a session is offered: the newest published bundle, if the cluster is in its scope and its ring has begun, in an
+//! assignment that the director signs for this session alone.
+
+use provost_model::{ClusterId, Labels};
+use provost_proto::hello::Hello;
+use provost_proto::session;
+use provost_trust::assignment::{AssignedAction, Assignment, MAX_LIFE_S, Nonce};
+use provost_trust::{Envelope, PolicyManifest, Timestamp};
+
+use crate::enrol;
+use crate::hub::Hub;
+use crate::refusal::{Refusal, Result};
+use crate::store::bundles::BundleRow;
+use crate::store::identity::Cluster;
+
+/// A published bundle with its manifest read.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    pub row: BundleRow,
+    pub manifest: PolicyManifest,
+    pub envelope: Envelope,
+}
+
+/// An offer to one session.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub bundle: BundleRow,
+    pub message: session::Assignment,
+}
+
+/// The newest published bundle of the one channel.
+pub async fn newest(hub: &Hub) -> Result<Option<Newest>> {
+    let Some(row) = hub.store.bundles().await?.into_iter().next() else { return Ok(None) };
+    let envelope = Envelope::from_json(row.envelope.as_bytes())?;
+    // Verified at the gate; what is in the store is ours.
+    let manifest = PolicyManifest::parse(&envelope.payload)?;
+    Ok(Some(Newest { row, manifest, envelope }))
+}
+
+/// None: nothing is published, or nothing for this cluster yet.
+pub async fn for_session(hub: &Hub, cluster: &Cluster, hello: &Hello) -> Result<Option<Offer>> {
+    let Some(newest) = newest(hub).await? else { return Ok(None) };
+    let now = Timestamp::from_unix_ms(hub.clock.wall_ms());
+    let labels = granted_labels(cluster)?;
+    let fits = newest.manifest.check_scope(&labels).is_ok() && newest.manifest.check_ring(&labels, now).is_ok();
+    if !fits {
+        return Ok(None);
+    }
+    let assignment = assign(hub, cluster.id, hello, &newest.row, now)?;
+    let message = session::Assignment {
+        assignment,
+        roots: enrol::roots_after(hub, hello.root_version).await?,
+        manifest: (hello.bundle != Some(newest.row.manifest)).then_some(newest.envelope),
+        grant: cluster.grant.as_ref().map(|json| Envelope::from_json(json.as_bytes())).transpose()?,
+    };
+    Ok(Some(Offer { bundle: newest.row, message }))
+}
+
+fn assign(
+    hub: &Hub,
+    cluster_id: ClusterId,
+    hello: &Hello,
+    bundle: &BundleRow,
+    now: Timestamp,
+) -> Result<Envelope, Refusal> {
+    let assignment = Assignment {
+        cluster_id,
+        nonce: Nonce::from_bytes(hello.nonce),
+        channel: bundle.channel.clone(),
+        version: bundle.version,
+        digest: bundle.manifest,
+        action: AssignedAction::Activate,
+        rollout_id: String::new(),
+        issued: now,
+        expires: now.plus_s(MAX_LIFE_S),
+    };
+    let mut envelope = assignment.to_unsigned()?;
+    envelope.add_signature(&hub.keys.director);
+    Ok(envelope)
+}
+
+/// Labels count as the grant says them.
+fn granted_labels(cluster: &Cluster) -> Result<Labels> {
+    let Some(json) = &cluster.grant else { return Ok(Labels::new()) };
+    let envelope = Envelope::from_json(json.as_bytes())?;
+    Ok(provost_trust::Grant::parse(&envelope.payload)?.labels)
+}

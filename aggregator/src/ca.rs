@@ -1,0 +1,193 @@
+//! The hub's own keys: CA and director. Made at first start, never shipped, kept in files of mode 0600.
+//!
+//! A missing half of a pair is an error, never a reason to make a new one: a new CA would lock the whole fleet out.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use provost_runtime::clock::Clock;
+use provost_runtime::pki::{self, Ca, TlsKey, Usage, Validity};
+use provost_runtime::spiffe::TrustDomain;
+use provost_runtime::tls::{self, CertificateSlot};
+use provost_trust::{KeyPair, key_file};
+
+/// The hub's own certificate; renewed at half of it.
+const HUB_CERTIFICATE_SECS: i64 = 30 * 86_400;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot use {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} is missing, but {} is there; restore it from a backup", missing.display(), present.display())]
+    Half { missing: PathBuf, present: PathBuf },
+    #[error("cannot use the CA in {}", path.display())]
+    Pki { path: PathBuf, source: pki::Error },
+    #[error("cannot use the director key in {}", path.display())]
+    Director { path: PathBuf, source: provost_trust::Error },
+    #[error("cannot make a key")]
+    Generate(#[from] provost_trust::key::Error),
+    #[error("cannot use the hub's certificate")]
+    Tls(#[from] tls::Error),
+}
+
+/// Keys of this hub.
+#[derive(Debug)]
+pub struct HubKeys {
+    pub ca: Ca,
+    pub director: KeyPair,
+    /// Whether they were made just now.
+    pub created: bool,
+}
+
+impl HubKeys {
+    pub fn open(data_dir: &Path, trust_domain: &TrustDomain, clock: &dyn Clock) -> Result<Self, Error> {
+        make_dir(data_dir)?;
+        let folder = data_dir.join("ca");
+        make_dir(&folder)?;
+        let (ca, created) = open_ca(&folder, trust_domain, clock)?;
+        let director = open_director(data_dir)?;
+        Ok(Self { ca, director, created })
+    }
+}
+
+/// A fresh key and certificate for the agent listener, with the CA beside it.
+pub fn hub_certificate(ca: &Ca, trust_domain: &TrustDomain, clock: &dyn Clock) -> Result<CertificateSlot, Error> {
+    let slot = CertificateSlot::empty();
+    renew_hub_certificate(ca, trust_domain, clock, &slot)?;
+    Ok(slot)
+}
+
+/// Replaces the certificate of the agent listener while connections go on.
+pub fn renew_hub_certificate(
+    ca: &Ca,
+    trust_domain: &TrustDomain,
+    clock: &dyn Clock,
+    slot: &CertificateSlot,
+) -> Result<(), Error> {
+    let at = |source| Error::Pki { path: PathBuf::from("ca"), source };
+    let key = TlsKey::generate().map_err(at)?;
+    let usage = Usage::Hub { trust_domain: trust_domain.clone() };
+    let validity = Validity::from_now(clock.wall_ms() / 1000, HUB_CERTIFICATE_SECS);
+    let issued = ca.issue_own(&key, &usage, validity).map_err(at)?;
+    slot.replace(vec![issued.certificate, ca.certificate().clone()], &key)?;
+    Ok(())
+}
+
+/// How long a hub certificate is used before the next one.
+#[must_use]
+pub const fn hub_certificate_half_life() -> std::time::Duration {
+    std::time::Duration::from_secs(HUB_CERTIFICATE_SECS.unsigned_abs() / 2)
+}
+
+/// Writes a file that only its owner reads, whole or not at all. Refuses to replace one where `new` is set.
+pub fn write_private(path: &Path, content: &[u8], new: bool) -> Result<(), Error> {
+    let at = |source| Error::Io { path: path.to_owned(), source };
+    if new && path.exists() {
+        return Err(at(io::Error::from(io::ErrorKind::AlreadyExists)));
+    }
+    let temporary = path.with_extension("tmp");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(at)?;
+    file.write_all(content).map_err(at)?;
+    file.sync_all().map_err(at)?;
+    fs::rename(&temporary, path).map_err(at)?;
+    if let Some(folder) = path.parent() {
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(at)?;
+    }
+    Ok(())
+}
+
+fn make_dir(path: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+fn open_ca(folder: &Path, trust_domain: &TrustDomain, clock: &dyn Clock) -> Result<(Ca, bool), Error> {
+    let (certificate_path, key_path) = (folder.join("ca.pem"), folder.join("ca.key"));
+    let pki = |source| Error::Pki { path: folder.to_owned(), source };
+    match (certificate_path.exists(), key_path.exists()) {
+        (false, false) => {
+            let ca = Ca::create(trust_domain, clock.wall_ms() / 1000).map_err(pki)?;
+            // The key first: a certificate without its key would look like a lost key.
+            write_private(&key_path, ca.key().to_pem().as_bytes(), true)?;
+            let pem = pki::certificates_to_pem(std::slice::from_ref(ca.certificate()));
+            write_private(&certificate_path, pem.as_bytes(), true)?;
+            Ok((ca, true))
+        }
+        (true, true) => {
+            let certificate = read_text(&certificate_path)?;
+            let certificate = pki::certificates_from_pem(&certificate).map_err(pki)?.swap_remove(0);
+            let key = zeroize::Zeroizing::new(read_text(&key_path)?);
+            let key = TlsKey::from_pem(&key).map_err(pki)?;
+            Ok((Ca::load(certificate, key).map_err(pki)?, false))
+        }
+        (true, false) => Err(Error::Half { missing: key_path, present: certificate_path }),
+        (false, true) => Err(Error::Half { missing: certificate_path, present: key_path }),
+    }
+}
+
+/// The director's key, and its public half beside it in the form that `provost root add-key` takes.
+fn open_director(data_dir: &Path) -> Result<KeyPair, Error> {
+    let path = data_dir.join("director.key.json");
+    let at = |source| Error::Director { path: path.clone(), source };
+    let director = if path.exists() {
+        key_file::read_private(read_text(&path)?.as_bytes()).map_err(at)?
+    } else {
+        let director = KeyPair::generate()?;
+        write_private(&path, &key_file::private_json(&director, "director").map_err(at)?, true)?;
+        director
+    };
+    let public = key_file::public_json(director.public(), "director").map_err(at)?;
+    write_private(&data_dir.join("director.pub.json"), &public, false)?;
+    Ok(director)
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use provost_runtime::clock::Manual;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once_and_kept_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Manual::at(1_800_000_000_000);
+        let domain: TrustDomain = "fleet.test".parse().unwrap();
+        let first = HubKeys::open(folder.path(), &domain, &*clock).unwrap();
+        let again = HubKeys::open(folder.path(), &domain, &*clock).unwrap();
+        assert!(first.created && !again.created);
+        assert_eq!(first.ca.sha256(), again.ca.sha256());
+        assert_eq!(first.director.public(), again.director.public());
+        for name in ["ca/ca.key", "director.key.json"] {
+            let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_lost_half_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Manual::at(1_800_000_000_000);
+        let domain: TrustDomain = "fleet.test".parse().unwrap();
+        HubKeys::open(folder.path(), &domain, &*clock).unwrap();
+        fs::remove_file(folder.path().join("ca/ca.key")).unwrap();
+        let error = HubKeys::open(folder.path(), &domain, &*clock).unwrap_err();
+        assert!(matches!(error, Error::Half { .. }), "{error}");
+    }
+}

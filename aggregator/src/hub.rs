@@ -1,0 +1,59 @@
+//! What every part of the hub shares: its store, clock, keys, who is live, and the news of bundles.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use provost_runtime::clock::SharedClock;
+use provost_runtime::spiffe::TrustDomain;
+use tokio::sync::watch;
+
+use crate::ca::HubKeys;
+use crate::liveness::Liveness;
+use crate::session::Sessions;
+use crate::store::Store;
+
+/// Handed around as an `Arc`.
+pub struct Hub {
+    pub store: Arc<dyn Store>,
+    pub clock: SharedClock,
+    pub keys: HubKeys,
+    pub trust_domain: TrustDomain,
+    pub settings: Settings,
+    pub liveness: Liveness,
+    pub sessions: Sessions,
+    /// Changes when a bundle was published: sessions look again.
+    pub published: watch::Sender<u64>,
+    /// Drawn when the database was made: an agent sees by it that it speaks with another history.
+    pub epoch: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub heartbeat_interval: Duration,
+    /// Approve every cluster that enrols with a good token.
+    pub auto_approve: bool,
+    /// The one channel of version 1.
+    pub channel: String,
+    /// Where agents reach the hub, as told; none: the bound address.
+    pub agent_urls: Vec<String>,
+    pub agent_address: SocketAddr,
+}
+
+impl Hub {
+    /// Where agents reach this hub.
+    #[must_use]
+    pub fn agent_urls(&self) -> Vec<String> {
+        if self.settings.agent_urls.is_empty() {
+            vec![format!("https://{}", self.settings.agent_address)]
+        } else {
+            self.settings.agent_urls.clone()
+        }
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
+    }
+}

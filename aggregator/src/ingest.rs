@@ -1,0 +1,110 @@
+//! Batches and heartbeats on their way in: whose they are, then into the store, and only then an answer.
+//!
+//! Nothing of a message counts before its signature by the instance's report key was checked, and before it named the
+//! cluster and instance that the connection's certificate was issued to.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use provost_model::id::SessionId;
+use provost_model::{ClusterId, Code, InstanceId};
+use provost_proto::{Message as _, envelope, heartbeat, v1};
+use provost_trust::dsse::payload_type;
+use provost_trust::{Envelope, PublicKey};
+
+use crate::hub::Hub;
+use crate::refusal::{Refusal, Result};
+use crate::store::batch::Batch;
+use crate::store::reports::{CapabilityHealth, HeartbeatRow, Ingested};
+
+/// Who is at the other end of a session, as its certificate was issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    pub cluster: ClusterId,
+    pub instance: InstanceId,
+}
+
+/// Verifies a batch and applies it; durable when this returns.
+pub async fn batch(hub: &Arc<Hub>, speaker: Speaker, epoch: u64, wire: v1::Batch) -> Result<Ingested> {
+    let key = report_key(hub, speaker).await?;
+    // Signature, decompression and hashes of up to a megabyte: not on the threads that serve sessions.
+    let checked = tokio::task::spawn_blocking(move || check_batch(speaker, epoch, key, wire)).await;
+    let batch = checked.map_err(Refusal::internal)??;
+    hub.liveness.heard(speaker.cluster);
+    let answer = hub.store.ingest(&batch, hub.clock.wall_ms()).await?;
+    match &answer {
+        Ingested::Accepted { .. } => {}
+        Ingested::UndeclaredGap { send_from } => {
+            tracing::warn!(cluster = %speaker.cluster, send_from, "records are missing and no elision says so");
+        }
+        Ingested::Fork { at_seq } => {
+            tracing::error!(cluster = %speaker.cluster, instance = %speaker.instance, at_seq,
+                "the chain forked; the instance is quarantined");
+        }
+        Ingested::Quarantined | Ingested::OldEpoch { .. } => {}
+    }
+    Ok(answer)
+}
+
+/// Verifies a heartbeat and keeps it.
+pub async fn heartbeat(hub: &Arc<Hub>, speaker: Speaker, session: SessionId, wire: v1::Heartbeat) -> Result<()> {
+    let key = report_key(hub, speaker).await?;
+    let bytes = Bytes::from(wire.envelope.as_ref().map(v1::Envelope::encode_to_vec).unwrap_or_default());
+    let envelope = envelope::from_wire(wire.envelope)?;
+    let payload = envelope.verify(payload_type::HEARTBEAT, &[key], 1)?;
+    let heartbeat = heartbeat::decode(&payload)?;
+    same_speaker(speaker, heartbeat.cluster, heartbeat.instance)?;
+    if heartbeat.session != session {
+        return Err(Refusal::new(Code::Invalid, "the heartbeat is of another session"));
+    }
+    hub.liveness.heard(speaker.cluster);
+    let capability = |part: heartbeat::CapabilityHealth| CapabilityHealth {
+        capability: part.capability,
+        healthy: part.healthy,
+        detail: part.detail,
+    };
+    let row = HeartbeatRow {
+        cluster: speaker.cluster,
+        instance: speaker.instance,
+        received_at_ms: hub.clock.wall_ms(),
+        epoch: heartbeat.epoch,
+        last_seq: heartbeat.last_seq,
+        head: heartbeat.head,
+        spool_records: heartbeat.spool_records,
+        spool_bytes: heartbeat.spool_bytes,
+        spool_oldest_age_ms: heartbeat.spool_oldest_age_ms,
+        trust_state_digest: heartbeat.trust_state.map(|digest| digest.to_string()).unwrap_or_default(),
+        health: heartbeat.health.map(|health| health.capabilities.into_iter().map(capability).collect()),
+        envelope: bytes,
+    };
+    hub.store.heartbeat(&row).await?;
+    Ok(())
+}
+
+fn check_batch(speaker: Speaker, epoch: u64, key: PublicKey, wire: v1::Batch) -> Result<Batch> {
+    let bytes = Bytes::from(wire.envelope.as_ref().map(v1::Envelope::encode_to_vec).unwrap_or_default());
+    let envelope: Envelope = envelope::from_wire(wire.envelope)?;
+    let payload = envelope.verify(payload_type::BATCH, &[key], 1)?;
+    let batch =
+        Batch::of_payload(&payload, bytes).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    same_speaker(speaker, batch.cluster, batch.instance)?;
+    if batch.epoch != epoch {
+        let detail = format!("the batch is of epoch {}, the session of {epoch}", batch.epoch);
+        return Err(Refusal::new(Code::Invalid, detail));
+    }
+    Ok(batch)
+}
+
+fn same_speaker(speaker: Speaker, cluster: ClusterId, instance: InstanceId) -> Result<()> {
+    if speaker.cluster != cluster || speaker.instance != instance {
+        let detail = "the message names another cluster or instance than the certificate was issued to";
+        return Err(Refusal::new(Code::WrongCluster, detail));
+    }
+    Ok(())
+}
+
+async fn report_key(hub: &Hub, speaker: Speaker) -> Result<PublicKey> {
+    let instance = hub.store.instance(speaker.cluster, speaker.instance).await?;
+    let instance = instance.ok_or_else(|| Refusal::new(Code::Unauthenticated, "the instance is not enrolled"))?;
+    PublicKey::from_bytes(instance.report_key).map_err(Refusal::internal)
+}

@@ -1,0 +1,405 @@
+//! One session, from Hello to its end: what comes in is answered in order, and what the hub has to say goes out between.
+//!
+//! States: WAIT for Hello (10 s) -> OPEN (messages, offers, checks) -> over. A batch is acknowledged after it is
+//! durable. The session ends by itself at its jittered age; a slow reader ends it too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use provost_model::Code;
+use provost_model::id::SessionId;
+use provost_proto::hello::Hello;
+use provost_proto::session::{Ack, BundleAnswer, Resume, Welcome};
+use provost_proto::status;
+use provost_proto::v1::agent_message::Message as FromAgent;
+use provost_proto::v1::hub_message::Message as ToAgent;
+use provost_proto::{hello, v1};
+use provost_runtime::shutdown::Shutdown;
+use tokio::sync::{mpsc, watch};
+use tonic::{Status, Streaming};
+
+use super::identity::Caller;
+use super::registry::{End, Seat};
+use super::server::jittered_age;
+use super::service::to_status;
+use crate::bundles::offer;
+use crate::hub::Hub;
+use crate::ingest;
+use crate::refusal::{Refusal, Result};
+use crate::store::bundles::{BundleAnswer as AnswerRow, BundleStatus};
+use crate::store::identity::HelloFacts;
+use crate::store::reports::{Alarm, Ingested};
+
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Revocation and expiry are looked up this often.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// A message that its agent does not take within this ends the session.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Batches that may be under way without an Ack.
+const FLOW_CREDIT: u32 = 8;
+/// An assignment lives a day: it is made anew at half of it.
+const REFRESH_OFFER: Duration = Duration::from_secs(12 * 3600);
+/// A session that ends by age may come back at once.
+const RECONNECT_AFTER: Duration = Duration::from_millis(1);
+
+type Outbound = mpsc::Sender<Result<v1::HubMessage, Status>>;
+
+struct Session {
+    hub: Arc<Hub>,
+    caller: Caller,
+    hello: Hello,
+    id: SessionId,
+    out: Outbound,
+    /// What was offered last: manifest digest, grant version.
+    offered: Option<(provost_model::Digest, u64)>,
+}
+
+/// Runs until the agent goes, the hub ends it, or something is refused.
+pub async fn run(
+    hub: Arc<Hub>,
+    caller: Caller,
+    mut inbound: Streaming<v1::AgentMessage>,
+    out: Outbound,
+    shutdown: Shutdown,
+) {
+    let refused = tokio::select! {
+        () = shutdown.wait() => Err(going_away()),
+        outcome = serve(&hub, caller, &mut inbound, &out) => outcome.map_err(to_status),
+    };
+    if let Err(status) = refused {
+        // The agent may be gone already.
+        let _ = tokio::time::timeout(SEND_TIMEOUT, out.send(Err(status))).await;
+    }
+}
+
+async fn serve(
+    hub: &Arc<Hub>,
+    caller: Caller,
+    inbound: &mut Streaming<v1::AgentMessage>,
+    out: &Outbound,
+) -> Result<()> {
+    let first = tokio::time::timeout(HELLO_TIMEOUT, next(inbound)).await;
+    let first = first.map_err(|_| Refusal::new(Code::Invalid, "no Hello came in time"))??;
+    let Some(FromAgent::Hello(wire)) = first else {
+        return Err(Refusal::new(Code::Invalid, "a session starts with Hello"));
+    };
+    let hello = hello::from_wire(wire)?;
+    let speaker = caller.speaker;
+    if hello.instance != speaker.instance {
+        let detail = "Hello names another instance than the certificate was issued to";
+        return Err(Refusal::new(Code::WrongCluster, detail));
+    }
+    let id = SessionId::from_bytes(rand::random());
+    let seat = hub.sessions.enter(speaker.cluster, speaker.instance, id, hub.clock.monotonic());
+    let mut session = Session { hub: Arc::clone(hub), caller, hello, id, out: out.clone(), offered: None };
+    let outcome = session.open(seat, inbound).await;
+    hub.sessions.leave(speaker.cluster, speaker.instance, id);
+    outcome
+}
+
+impl Session {
+    async fn open(&mut self, seat: Seat, inbound: &mut Streaming<v1::AgentMessage>) -> Result<()> {
+        let Seat { mut end, pushed_aside } = seat;
+        // Subscribed before the first offer, so that no publication falls between.
+        let mut published = self.hub.published.subscribe();
+        self.welcome(pushed_aside).await?;
+        self.offer(true).await?;
+        let mut check = tokio::time::interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut refresh = tokio::time::interval(REFRESH_OFFER);
+        refresh.reset();
+        let age = tokio::time::sleep(jittered_age());
+        tokio::pin!(age);
+        loop {
+            tokio::select! {
+                biased;
+                why = ended(&mut end) => return Err(end_refusal(why)),
+                () = &mut age => return Err(old_age()),
+                _ = check.tick() => self.check().await?,
+                _ = refresh.tick() => self.offer(true).await?,
+                changed = published.changed() => {
+                    changed.map_err(Refusal::internal)?;
+                    self.check().await?;
+                    self.offer(false).await?;
+                }
+                message = next(inbound) => match message? {
+                    Some(message) => self.handle(message).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn welcome(&mut self, pushed_aside: Option<Duration>) -> Result<()> {
+        let hub = Arc::clone(&self.hub);
+        let speaker = self.caller.speaker;
+        let now_ms = hub.clock.wall_ms();
+        if pushed_aside.is_some_and(|silent| silent < hub.settings.heartbeat_interval) {
+            tracing::warn!(cluster = %speaker.cluster, instance = %speaker.instance,
+                "a live session was taken over: the agent may have been cloned");
+            let (cluster, instance) = (speaker.cluster, speaker.instance);
+            let detail = "a second session began while the first one was live; the newest one goes on";
+            let alarm = Alarm { cluster, instance, code: Code::CloneSuspected.as_str(), detail };
+            hub.store.raise(&alarm, now_ms).await?;
+        }
+        let offset_ms = now_ms.saturating_sub(self.hello.wall_ms);
+        let facts = HelloFacts {
+            cluster: speaker.cluster,
+            instance: speaker.instance,
+            agent_version: self.hello.agent_version.clone(),
+            server_version: self.hello.server_version.clone(),
+            node_versions: self.hello.node_versions.clone(),
+            clock_offset_ms: offset_ms,
+        };
+        hub.store.hello(&facts, now_ms).await?;
+        hub.liveness.heard(speaker.cluster);
+        let welcome = Welcome {
+            session: self.id,
+            heartbeat_interval_ms: u32::try_from(hub.settings.heartbeat_interval.as_millis()).unwrap_or(u32::MAX),
+            clock_offset_ms: offset_ms,
+            flow_credit: FLOW_CREDIT,
+            resume: self.resume().await?,
+            hub_time_ms: now_ms,
+            hub_epoch: hub.epoch,
+        };
+        self.send(ToAgent::Welcome(welcome.into())).await
+    }
+
+    /// Where the chain goes on, from what the agent holds and what is acknowledged.
+    async fn resume(&self) -> Result<Resume> {
+        let speaker = self.caller.speaker;
+        let position = self.hub.store.chain(speaker.cluster, speaker.instance).await?;
+        Ok(resume(&self.hello, position))
+    }
+
+    async fn handle(&mut self, message: FromAgent) -> Result<()> {
+        let speaker = self.caller.speaker;
+        let hub = Arc::clone(&self.hub);
+        hub.sessions.heard(speaker.cluster, speaker.instance, self.id, hub.clock.monotonic());
+        match message {
+            FromAgent::Hello(_) => Err(Refusal::new(Code::Invalid, "a session has one Hello")),
+            FromAgent::Batch(batch) => {
+                let ingested = ingest::batch(&hub, speaker, self.hello.epoch, batch).await?;
+                self.acknowledge(ingested).await
+            }
+            FromAgent::Heartbeat(heartbeat) => ingest::heartbeat(&hub, speaker, self.id, heartbeat).await,
+            FromAgent::BundleAck(ack) => self.answered(BundleAnswer::try_from(ack)?).await,
+            FromAgent::BundleNack(nack) => self.answered(BundleAnswer::try_from(nack)?).await,
+        }
+    }
+
+    async fn acknowledge(&self, ingested: Ingested) -> Result<()> {
+        match ingested {
+            Ingested::Accepted { position, records: _, resync } => {
+                let ack = Ack {
+                    epoch: position.epoch,
+                    acked_seq: position.seq,
+                    acked_head: position.head,
+                    hub_epoch: self.hub.epoch,
+                    flow_credit: FLOW_CREDIT,
+                    next_after_ms: 0,
+                };
+                self.send(ToAgent::Ack(ack.into())).await?;
+                if resync {
+                    let request = v1::request::Request::FullResync(v1::FullResync {});
+                    self.send(ToAgent::Request(v1::Request { request: Some(request) })).await?;
+                }
+                Ok(())
+            }
+            Ingested::UndeclaredGap { send_from } => {
+                let request = v1::request::Request::SendFrom(v1::SendFrom { from_seq: send_from });
+                self.send(ToAgent::Request(v1::Request { request: Some(request) })).await
+            }
+            Ingested::Fork { at_seq } => {
+                let detail = format!("record {at_seq} came with another hash; the instance is quarantined");
+                Err(Refusal::new(Code::Fork, detail))
+            }
+            Ingested::Quarantined => Err(Refusal::new(
+                Code::Quarantined,
+                "the instance is quarantined until an operator runs `provost fleet release`",
+            )),
+            Ingested::OldEpoch { newest } => {
+                Err(Refusal::new(Code::HeadMismatch, format!("epoch {newest} replaced this one; begin a new one")))
+            }
+        }
+    }
+
+    async fn answered(&self, answer: BundleAnswer) -> Result<()> {
+        let speaker = self.caller.speaker;
+        let now_ms = self.hub.clock.wall_ms();
+        let (manifest, version, status, code, errors) = match answer {
+            BundleAnswer::Active { manifest, version } => {
+                (manifest, version, BundleStatus::Active, String::new(), Vec::new())
+            }
+            BundleAnswer::Refused { manifest, version, code, errors } => {
+                (manifest, version, BundleStatus::Refused, code.as_str().to_owned(), errors)
+            }
+        };
+        let (cluster, instance) = (speaker.cluster, speaker.instance);
+        if status == BundleStatus::Refused {
+            tracing::warn!(%cluster, version, code, "an agent refused a bundle");
+            let detail = format!("bundle version {version} ({}) was refused: {code}", manifest.short());
+            self.hub.store.raise(&Alarm { cluster, instance, code: "BUNDLE_REFUSED", detail: &detail }, now_ms).await?;
+        } else {
+            self.hub.store.resolve(cluster, instance, "BUNDLE_REFUSED", now_ms).await?;
+        }
+        let row = AnswerRow { cluster, instance, manifest, version, status, code, errors };
+        self.hub.store.bundle_answer(&row, now_ms).await?;
+        Ok(())
+    }
+
+    /// Offers the newest bundle, if it or the grant is not what was offered last, or `anew`.
+    async fn offer(&mut self, anew: bool) -> Result<()> {
+        let Some(offer) = offer::for_session(&self.hub, &self.caller.cluster, &self.hello).await? else {
+            return Ok(());
+        };
+        let key = (offer.bundle.manifest, self.caller.cluster.grant_version);
+        if !anew && self.offered == Some(key) {
+            return Ok(());
+        }
+        let first = self.offered.is_none_or(|(manifest, _)| manifest != offer.bundle.manifest);
+        self.offered = Some(key);
+        if first {
+            let speaker = self.caller.speaker;
+            let active = self.hello.bundle == Some(offer.bundle.manifest);
+            let row = AnswerRow {
+                cluster: speaker.cluster,
+                instance: speaker.instance,
+                manifest: offer.bundle.manifest,
+                version: offer.bundle.version,
+                status: if active { BundleStatus::Active } else { BundleStatus::Offered },
+                code: String::new(),
+                errors: Vec::new(),
+            };
+            self.hub.store.bundle_answer(&row, self.hub.clock.wall_ms()).await?;
+        }
+        self.send(ToAgent::Assignment(offer.message.into())).await
+    }
+
+    /// Certificate, revocation and status once more; a ring that began meanwhile is offered.
+    async fn check(&mut self) -> Result<()> {
+        self.caller = self.caller.again(&self.hub).await?;
+        if self.offered.is_none() {
+            self.offer(false).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, message: ToAgent) -> Result<()> {
+        let message = v1::HubMessage { trace_parent: String::new(), message: Some(message) };
+        match tokio::time::timeout(SEND_TIMEOUT, self.out.send(Ok(message))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Refusal::new(Code::Unavailable, "the agent is gone")),
+            Err(_) => Err(Refusal::new(Code::Unavailable, "the agent does not read its stream")),
+        }
+    }
+}
+
+/// The next message; none when the agent closed its side. Messages without content of this version are passed over.
+async fn next(inbound: &mut Streaming<v1::AgentMessage>) -> Result<Option<FromAgent>> {
+    loop {
+        match inbound.message().await {
+            Ok(Some(v1::AgentMessage { message: Some(message), .. })) => return Ok(Some(message)),
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            // The connection broke, or a message was over the limit: tonic's own status says which.
+            Err(status) => {
+                let refusal = status::Refusal::from(status);
+                return Err(Refusal::new(refusal.code, refusal.message));
+            }
+        }
+    }
+}
+
+/// An agent that holds less than what is acknowledged lost its spool, and one that holds an older epoch was set back:
+/// both go on in a new epoch.
+fn resume(hello: &Hello, chain: Option<(crate::store::reports::Position, bool)>) -> Resume {
+    let Some((position, closed)) = chain else {
+        return if hello.last_seq == 0 { Resume::None } else { Resume::SendFrom(1) };
+    };
+    if hello.epoch < position.epoch || (hello.epoch == position.epoch && closed) {
+        return Resume::NewEpoch;
+    }
+    if hello.epoch > position.epoch {
+        return if hello.last_seq == 0 { Resume::None } else { Resume::SendFrom(1) };
+    }
+    match hello.last_seq {
+        last if last < position.seq => Resume::NewEpoch,
+        last if last == position.seq && hello.head == position.head => Resume::None,
+        // With another head the next batch tells whether it is a fork.
+        _ => Resume::SendFrom(position.seq + 1),
+    }
+}
+
+async fn ended(end: &mut watch::Receiver<Option<End>>) -> End {
+    match end.wait_for(Option::is_some).await.map(|end| *end) {
+        Ok(Some(why)) => why,
+        // The registry gave the place to another session and forgot this one.
+        _ => End::TakenOver,
+    }
+}
+
+fn end_refusal(why: End) -> Refusal {
+    match why {
+        End::TakenOver => Refusal::new(Code::CloneSuspected, "a newer session of this instance took over"),
+        End::Decided => Refusal::new(Code::Unavailable, "an operator decided about the cluster; reconnect"),
+    }
+}
+
+fn old_age() -> Refusal {
+    Refusal::new(Code::Unavailable, "the session reached its age; reconnect")
+}
+
+fn going_away() -> Status {
+    status::Refusal::new(Code::Unavailable, "the hub is shutting down").retry_after(RECONNECT_AFTER).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use provost_model::{Digest, InstanceId};
+
+    use super::*;
+    use crate::store::reports::Position;
+
+    fn hello(epoch: u64, last_seq: u64, head: u8) -> Hello {
+        Hello {
+            protocol_version: 1,
+            agent_version: String::new(),
+            capabilities: Vec::new(),
+            payload_types: Vec::new(),
+            instance: InstanceId::from_bytes([1; 16]),
+            nonce: [0; 32],
+            root_version: 1,
+            epoch,
+            last_seq,
+            head: Digest::from_bytes([head; 32]),
+            first_held_seq: 0,
+            bundle: None,
+            config: None,
+            wall_ms: 0,
+            server_version: String::new(),
+            node_versions: Vec::new(),
+            blobs_held: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_chain_goes_on_where_it_was_acknowledged() {
+        let acked = Position { epoch: 2, seq: 10, head: Digest::from_bytes([7; 32]) };
+        for (epoch, last_seq, head, closed, expected) in [
+            (2, 10, 7, false, Resume::None),
+            (2, 15, 9, false, Resume::SendFrom(11)),
+            (2, 10, 8, false, Resume::SendFrom(11)),
+            (2, 9, 7, false, Resume::NewEpoch),
+            (1, 50, 7, false, Resume::NewEpoch),
+            (3, 0, 0, false, Resume::None),
+            (3, 4, 0, false, Resume::SendFrom(1)),
+            (2, 15, 9, true, Resume::NewEpoch),
+        ] {
+            let resumed = resume(&hello(epoch, last_seq, head), Some((acked, closed)));
+            assert_eq!(resumed, expected, "{epoch} {last_seq} {head} {closed}");
+        }
+        assert_eq!(resume(&hello(1, 0, 0), None), Resume::None);
+        assert_eq!(resume(&hello(1, 5, 0), None), Resume::SendFrom(1));
+    }
+}
