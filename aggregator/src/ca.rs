@@ -6,12 +6,16 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use provost_runtime::clock::Clock;
 use provost_runtime::pki::{self, Ca, TlsKey, Usage, Validity};
+use provost_runtime::shutdown::Shutdown;
 use provost_runtime::spiffe::TrustDomain;
 use provost_runtime::tls::{self, CertificateSlot};
 use provost_trust::{KeyPair, key_file};
+
+use crate::hub::Hub;
 
 /// The hub's own certificate; renewed at half of it.
 const HUB_CERTIFICATE_SECS: i64 = 30 * 86_400;
@@ -42,7 +46,11 @@ pub struct HubKeys {
 }
 
 impl HubKeys {
-    pub fn open(data_dir: &Path, trust_domain: &TrustDomain, clock: &dyn Clock) -> Result<Self, Error> {
+    pub fn open(
+        data_dir: &Path,
+        trust_domain: &TrustDomain,
+        clock: &dyn Clock,
+    ) -> Result<Self, Error> {
         make_dir(data_dir)?;
         let folder = data_dir.join("ca");
         make_dir(&folder)?;
@@ -53,7 +61,11 @@ impl HubKeys {
 }
 
 /// A fresh key and certificate for the agent listener, with the CA beside it.
-pub fn hub_certificate(ca: &Ca, trust_domain: &TrustDomain, clock: &dyn Clock) -> Result<CertificateSlot, Error> {
+pub fn hub_certificate(
+    ca: &Ca,
+    trust_domain: &TrustDomain,
+    clock: &dyn Clock,
+) -> Result<CertificateSlot, Error> {
     let slot = CertificateSlot::empty();
     renew_hub_certificate(ca, trust_domain, clock, &slot)?;
     Ok(slot)
@@ -75,10 +87,17 @@ pub fn renew_hub_certificate(
     Ok(())
 }
 
-/// How long a hub certificate is used before the next one.
-#[must_use]
-pub const fn hub_certificate_half_life() -> std::time::Duration {
-    std::time::Duration::from_secs(HUB_CERTIFICATE_SECS.unsigned_abs() / 2)
+/// Replaces the hub's certificate at half of its life, until shutdown.
+pub async fn keep_certificate(
+    hub: Arc<Hub>,
+    slot: CertificateSlot,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    let half = std::time::Duration::from_secs(HUB_CERTIFICATE_SECS.unsigned_abs() / 2);
+    while shutdown.or(tokio::time::sleep(half)).await.is_some() {
+        renew_hub_certificate(&hub.keys.ca, &hub.trust_domain, &*hub.clock, &slot)?;
+    }
+    Ok(())
 }
 
 /// Writes a file that only its owner reads, whole or not at all. Refuses to replace one where `new` is set.
@@ -112,7 +131,11 @@ fn make_dir(path: &Path) -> Result<(), Error> {
         .map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
-fn open_ca(folder: &Path, trust_domain: &TrustDomain, clock: &dyn Clock) -> Result<(Ca, bool), Error> {
+fn open_ca(
+    folder: &Path,
+    trust_domain: &TrustDomain,
+    clock: &dyn Clock,
+) -> Result<(Ca, bool), Error> {
     let (certificate_path, key_path) = (folder.join("ca.pem"), folder.join("ca.key"));
     let pki = |source| Error::Pki { path: folder.to_owned(), source };
     match (certificate_path.exists(), key_path.exists()) {

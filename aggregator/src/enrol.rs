@@ -32,7 +32,8 @@ pub async fn enrol(hub: &Arc<Hub>, envelope: &Envelope) -> Result<Answer> {
     let request = Enrol::decode(&envelope.payload)?;
     envelope.verify(payload_type::ENROL, &[request.identity_key], 1)?;
     let key = requested_key(&request.csr)?;
-    let known_root = hub.store.roots_after(0).await?.iter().any(|root| root.payload_digest == request.root);
+    let known_root =
+        hub.store.roots_after(0).await?.iter().any(|root| root.payload_digest == request.root);
     if !known_root {
         let detail = "this hub does not have the root that the token pins; publish a bundle under that root first";
         return Err(Refusal::new(Code::WrongRoot, detail));
@@ -51,16 +52,25 @@ pub async fn enrol(hub: &Arc<Hub>, envelope: &Envelope) -> Result<Answer> {
     let mut cluster = match hub.store.enrol(&new, hub.clock.wall_ms()).await? {
         Enrolled::New(cluster) | Enrolled::Again(cluster) => *cluster,
         Enrolled::TokenUnknown => {
-            return Err(Refusal::new(Code::TokenUnknown, "no such token; make one with `provost fleet token create`"));
+            return Err(Refusal::new(
+                Code::TokenUnknown,
+                "no such token; make one with `provost fleet token create`",
+            ));
         }
         Enrolled::TokenUsed => {
-            return Err(Refusal::new(Code::TokenUsed, "the token was used; each is good for one cluster"));
+            return Err(Refusal::new(
+                Code::TokenUsed,
+                "the token was used; each is good for one cluster",
+            ));
         }
         Enrolled::TokenExpired { .. } => {
             return Err(Refusal::new(Code::TokenExpired, "the token expired; make another one"));
         }
         Enrolled::KeyInUse => {
-            return Err(Refusal::new(Code::Conflict, "the identity key is enrolled already; re-enter instead"));
+            return Err(Refusal::new(
+                Code::Conflict,
+                "the identity key is enrolled already; re-enter instead",
+            ));
         }
     };
     if cluster.status == ClusterStatus::Pending && hub.settings.auto_approve {
@@ -75,7 +85,11 @@ pub async fn reenter(hub: &Arc<Hub>, envelope: &Envelope) -> Result<Answer> {
     envelope.verify(payload_type::REENTER, &[request.identity_key], 1)?;
     let key = requested_key(&request.csr)?;
     let unknown = || Refusal::new(Code::NotFound, "no cluster is enrolled with this identity key");
-    let cluster = hub.store.cluster_by_identity(request.identity_key.as_bytes()).await?.ok_or_else(unknown)?;
+    let cluster = hub
+        .store
+        .cluster_by_identity(request.identity_key.as_bytes())
+        .await?
+        .ok_or_else(unknown)?;
     if needs_approval(hub, &cluster, request.instance).await? {
         let reason = format!(
             "the certificate expired more than 30 days ago; run `provost fleet approve {}`",
@@ -97,17 +111,25 @@ pub async fn reenter(hub: &Arc<Hub>, envelope: &Envelope) -> Result<Answer> {
             answer(hub, &cluster, request.instance, &key, join_counter).await
         }
         Reentered::Unknown => Err(unknown()),
-        Reentered::Replayed => Err(Refusal::new(Code::Conflict, "this request was used before; draw a new nonce")),
+        Reentered::Replayed => {
+            Err(Refusal::new(Code::Conflict, "this request was used before; draw a new nonce"))
+        }
         Reentered::Forked { expected } => {
             tracing::error!(cluster = %cluster.id, instance = %request.instance, expected, "join counter forked");
-            let detail = "the join counter is not the one given last: two agents hold this identity";
+            let detail =
+                "the join counter is not the one given last: two agents hold this identity";
             Err(Refusal::new(Code::CloneSuspected, detail))
         }
     }
 }
 
 /// A fresh certificate for an instance that still has a good one. Certificates, leaf first.
-pub async fn renew(hub: &Arc<Hub>, cluster: &Cluster, instance: InstanceId, csr: &[u8]) -> Result<Vec<Vec<u8>>> {
+pub async fn renew(
+    hub: &Arc<Hub>,
+    cluster: &Cluster,
+    instance: InstanceId,
+    csr: &[u8],
+) -> Result<Vec<Vec<u8>>> {
     let key = requested_key(csr)?;
     issue(hub, cluster.id, instance, &key).await
 }
@@ -122,13 +144,20 @@ pub struct ApprovalRequest {
 }
 
 /// Lets a cluster in, or gives it other labels.
-pub async fn approve(hub: &Arc<Hub>, id: ClusterId, request: ApprovalRequest, actor: &Actor) -> Result<Cluster> {
+pub async fn approve(
+    hub: &Arc<Hub>,
+    id: ClusterId,
+    request: ApprovalRequest,
+    actor: &Actor,
+) -> Result<Cluster> {
     let unknown = || Refusal::new(Code::NotFound, format!("cluster {id} does not exist"));
     let cluster = hub.store.cluster(id).await?.ok_or_else(unknown)?;
     let ApprovalRequest { display_name, labels, grant } = request;
     let (grant, version, labels) = match grant {
         Some(envelope) => operator_grant(&cluster, &envelope)?,
-        None => director_grant(hub, &cluster, labels.unwrap_or_else(|| cluster.labels.clone())).await?,
+        None => {
+            director_grant(hub, &cluster, labels.unwrap_or_else(|| cluster.labels.clone())).await?
+        }
     };
     let approval = Approval { cluster: id, display_name, labels, grant, grant_version: version };
     let cluster = hub.store.approve(&approval, actor, hub.clock.wall_ms()).await?;
@@ -137,14 +166,24 @@ pub async fn approve(hub: &Arc<Hub>, id: ClusterId, request: ApprovalRequest, ac
 }
 
 /// Turns a PENDING cluster down, or throws an enrolled one out: its sessions end within 5 s.
-pub async fn dismiss(hub: &Arc<Hub>, id: ClusterId, reason: &str, actor: &Actor) -> Result<Cluster> {
+pub async fn dismiss(
+    hub: &Arc<Hub>,
+    id: ClusterId,
+    reason: &str,
+    actor: &Actor,
+) -> Result<Cluster> {
     let cluster = hub.store.dismiss(id, reason, actor, hub.clock.wall_ms()).await?;
     hub.sessions.end_cluster(id);
     Ok(cluster)
 }
 
 /// Ends an instance's quarantine. It goes on in a new epoch.
-pub async fn release(hub: &Arc<Hub>, id: ClusterId, instance: InstanceId, actor: &Actor) -> Result<()> {
+pub async fn release(
+    hub: &Arc<Hub>,
+    id: ClusterId,
+    instance: InstanceId,
+    actor: &Actor,
+) -> Result<()> {
     hub.store.release(id, instance, actor, hub.clock.wall_ms()).await?;
     hub.sessions.end_cluster(id);
     Ok(())
@@ -167,10 +206,19 @@ async fn answer(
         ClusterStatus::Pending => Ok(Answer { join_counter, ..pending(hub, cluster) }),
         ClusterStatus::Rejected | ClusterStatus::Revoked => {
             let reason = format!("an operator said no: the cluster is {}", cluster.status.as_str());
-            Ok(Answer { status: Status::Rejected, reason, retry_after: None, ..pending(hub, cluster) })
+            Ok(Answer {
+                status: Status::Rejected,
+                reason,
+                retry_after: None,
+                ..pending(hub, cluster)
+            })
         }
         ClusterStatus::Approved => {
-            let grant = cluster.grant.as_ref().map(|json| Envelope::from_json(json.as_bytes())).transpose()?;
+            let grant = cluster
+                .grant
+                .as_ref()
+                .map(|json| Envelope::from_json(json.as_bytes()))
+                .transpose()?;
             Ok(Answer {
                 status: Status::Issued,
                 reason: String::new(),
@@ -200,7 +248,12 @@ fn pending(hub: &Hub, cluster: &Cluster) -> Answer {
     }
 }
 
-async fn issue(hub: &Hub, cluster: ClusterId, instance: InstanceId, key: &RequestedKey) -> Result<Vec<Vec<u8>>> {
+async fn issue(
+    hub: &Hub,
+    cluster: ClusterId,
+    instance: InstanceId,
+    key: &RequestedKey,
+) -> Result<Vec<Vec<u8>>> {
     let usage = Usage::Cluster { trust_domain: hub.trust_domain.clone(), id: *cluster.as_bytes() };
     let now_ms = hub.clock.wall_ms();
     let validity = Validity::from_now(now_ms / 1000, CERTIFICATE_LIFE_S);
@@ -218,7 +271,8 @@ async fn issue(hub: &Hub, cluster: ClusterId, instance: InstanceId, key: &Reques
 }
 
 fn requested_key(csr: &[u8]) -> Result<RequestedKey> {
-    RequestedKey::from_csr(csr).map_err(|error| Refusal::new(Code::Invalid, format!("certificate request: {error}")))
+    RequestedKey::from_csr(csr)
+        .map_err(|error| Refusal::new(Code::Invalid, format!("certificate request: {error}")))
 }
 
 /// An instance whose last certificate expired too long ago waits for an approval after that.
@@ -227,8 +281,13 @@ async fn needs_approval(hub: &Hub, cluster: &Cluster, instance: InstanceId) -> R
         return Ok(false);
     }
     let certificates = hub.store.certificates(cluster.id).await?;
-    let last = certificates.iter().filter(|row| row.instance == instance).map(|row| row.not_after_ms).max();
-    let Some(deadline_ms) = last.map(|not_after_ms| not_after_ms.saturating_add(REENTRY_WITHIN_MS)) else {
+    let last = certificates
+        .iter()
+        .filter(|row| row.instance == instance)
+        .map(|row| row.not_after_ms)
+        .max();
+    let Some(deadline_ms) = last.map(|not_after_ms| not_after_ms.saturating_add(REENTRY_WITHIN_MS))
+    else {
         return Ok(false);
     };
     let approved_since = cluster.decided_at_ms.is_some_and(|decided| decided > deadline_ms);
@@ -266,7 +325,11 @@ async fn granted_instances(hub: &Hub, cluster: ClusterId) -> Result<Vec<GrantedI
     Ok(instances)
 }
 
-async fn director_grant(hub: &Hub, cluster: &Cluster, labels: Labels) -> Result<(String, u64, Labels)> {
+async fn director_grant(
+    hub: &Hub,
+    cluster: &Cluster,
+    labels: Labels,
+) -> Result<(String, u64, Labels)> {
     let version = cluster.grant_version + 1;
     let grant = Grant {
         cluster_id: cluster.id,
@@ -289,7 +352,10 @@ fn operator_grant(cluster: &Cluster, envelope: &Envelope) -> Result<(String, u64
         return Err(Refusal::new(Code::WrongType, "the grant is not a signed cluster grant"));
     }
     if grant.cluster_id != cluster.id || *grant.identity_key.as_bytes() != cluster.identity_key {
-        return Err(Refusal::new(Code::WrongCluster, "the grant names another cluster or identity key"));
+        return Err(Refusal::new(
+            Code::WrongCluster,
+            "the grant names another cluster or identity key",
+        ));
     }
     if grant.version <= cluster.grant_version {
         let detail = format!("the grant's version must be over {}", cluster.grant_version);

@@ -24,6 +24,8 @@ pub struct Hub {
     pub sessions: Sessions,
     /// Changes when a bundle was published: sessions look again.
     pub published: watch::Sender<u64>,
+    /// Newest root; none before the first publication.
+    pub root_version: watch::Sender<Option<u64>>,
     /// Drawn when the database was made: an agent sees by it that it speaks with another history.
     pub epoch: u64,
 }
@@ -33,8 +35,6 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     /// Approve every cluster that enrols with a good token.
     pub auto_approve: bool,
-    /// The one channel of version 1.
-    pub channel: String,
     /// Where agents reach the hub, as told; none: the bound address.
     pub agent_urls: Vec<String>,
     pub agent_address: SocketAddr,

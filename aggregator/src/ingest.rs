@@ -25,7 +25,12 @@ pub struct Speaker {
 }
 
 /// Verifies a batch and applies it; durable when this returns.
-pub async fn batch(hub: &Arc<Hub>, speaker: Speaker, epoch: u64, wire: v1::Batch) -> Result<Ingested> {
+pub async fn batch(
+    hub: &Arc<Hub>,
+    speaker: Speaker,
+    epoch: u64,
+    wire: v1::Batch,
+) -> Result<Ingested> {
     let key = report_key(hub, speaker).await?;
     // Signature, decompression and hashes of up to a megabyte: not on the threads that serve sessions.
     let checked = tokio::task::spawn_blocking(move || check_batch(speaker, epoch, key, wire)).await;
@@ -47,9 +52,15 @@ pub async fn batch(hub: &Arc<Hub>, speaker: Speaker, epoch: u64, wire: v1::Batch
 }
 
 /// Verifies a heartbeat and keeps it.
-pub async fn heartbeat(hub: &Arc<Hub>, speaker: Speaker, session: SessionId, wire: v1::Heartbeat) -> Result<()> {
+pub async fn heartbeat(
+    hub: &Arc<Hub>,
+    speaker: Speaker,
+    session: SessionId,
+    wire: v1::Heartbeat,
+) -> Result<()> {
     let key = report_key(hub, speaker).await?;
-    let bytes = Bytes::from(wire.envelope.as_ref().map(v1::Envelope::encode_to_vec).unwrap_or_default());
+    let bytes =
+        Bytes::from(wire.envelope.as_ref().map(v1::Envelope::encode_to_vec).unwrap_or_default());
     let envelope = envelope::from_wire(wire.envelope)?;
     let payload = envelope.verify(payload_type::HEARTBEAT, &[key], 1)?;
     let heartbeat = heartbeat::decode(&payload)?;
@@ -73,8 +84,13 @@ pub async fn heartbeat(hub: &Arc<Hub>, speaker: Speaker, session: SessionId, wir
         spool_records: heartbeat.spool_records,
         spool_bytes: heartbeat.spool_bytes,
         spool_oldest_age_ms: heartbeat.spool_oldest_age_ms,
-        trust_state_digest: heartbeat.trust_state.map(|digest| digest.to_string()).unwrap_or_default(),
-        health: heartbeat.health.map(|health| health.capabilities.into_iter().map(capability).collect()),
+        trust_state_digest: heartbeat
+            .trust_state
+            .map(|digest| digest.to_string())
+            .unwrap_or_default(),
+        health: heartbeat
+            .health
+            .map(|health| health.capabilities.into_iter().map(capability).collect()),
         envelope: bytes,
     };
     hub.store.heartbeat(&row).await?;
@@ -82,11 +98,12 @@ pub async fn heartbeat(hub: &Arc<Hub>, speaker: Speaker, session: SessionId, wir
 }
 
 fn check_batch(speaker: Speaker, epoch: u64, key: PublicKey, wire: v1::Batch) -> Result<Batch> {
-    let bytes = Bytes::from(wire.envelope.as_ref().map(v1::Envelope::encode_to_vec).unwrap_or_default());
+    let bytes =
+        Bytes::from(wire.envelope.as_ref().map(v1::Envelope::encode_to_vec).unwrap_or_default());
     let envelope: Envelope = envelope::from_wire(wire.envelope)?;
     let payload = envelope.verify(payload_type::BATCH, &[key], 1)?;
-    let batch =
-        Batch::of_payload(&payload, bytes).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    let batch = Batch::of_payload(&payload, bytes)
+        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     same_speaker(speaker, batch.cluster, batch.instance)?;
     if batch.epoch != epoch {
         let detail = format!("the batch is of epoch {}, the session of {epoch}", batch.epoch);
@@ -97,7 +114,8 @@ fn check_batch(speaker: Speaker, epoch: u64, key: PublicKey, wire: v1::Batch) ->
 
 fn same_speaker(speaker: Speaker, cluster: ClusterId, instance: InstanceId) -> Result<()> {
     if speaker.cluster != cluster || speaker.instance != instance {
-        let detail = "the message names another cluster or instance than the certificate was issued to";
+        let detail =
+            "the message names another cluster or instance than the certificate was issued to";
         return Err(Refusal::new(Code::WrongCluster, detail));
     }
     Ok(())
@@ -105,6 +123,7 @@ fn same_speaker(speaker: Speaker, cluster: ClusterId, instance: InstanceId) -> R
 
 async fn report_key(hub: &Hub, speaker: Speaker) -> Result<PublicKey> {
     let instance = hub.store.instance(speaker.cluster, speaker.instance).await?;
-    let instance = instance.ok_or_else(|| Refusal::new(Code::Unauthenticated, "the instance is not enrolled"))?;
+    let instance = instance
+        .ok_or_else(|| Refusal::new(Code::Unauthenticated, "the instance is not enrolled"))?;
     PublicKey::from_bytes(instance.report_key).map_err(Refusal::internal)
 }

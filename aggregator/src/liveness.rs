@@ -1,7 +1,7 @@
 //! Who was heard from, by this process's monotonic clock.
 //!
-//! A cluster is fresh only if something of it was authenticated within three heartbeat intervals since this hub
-//! started. After a restart everything is stale until heard; its age then comes from the stored time.
+//! A cluster is fresh only if something of it was authenticated within three heartbeat intervals
+//! since this hub started. After a restart everything is stale until heard.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,9 +9,6 @@ use std::time::Duration;
 
 use provost_model::ClusterId;
 use provost_runtime::clock::SharedClock;
-use serde::Serialize;
-
-use crate::store::identity::Cluster;
 
 /// Missed heartbeats after which a cluster is stale.
 const INTERVALS: u32 = 3;
@@ -21,17 +18,6 @@ pub struct Liveness {
     clock: SharedClock,
     stale_after: Duration,
     heard: Mutex<HashMap<ClusterId, Duration>>,
-}
-
-/// How long ago a cluster was heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "state")]
-pub enum Freshness {
-    #[serde(rename_all = "camelCase")]
-    Fresh { age_ms: u64 },
-    /// `age_ms` is none where it was never heard.
-    #[serde(rename_all = "camelCase")]
-    Stale { age_ms: Option<u64> },
 }
 
 impl Liveness {
@@ -47,33 +33,37 @@ impl Liveness {
 
     /// A message of the cluster was authenticated.
     pub fn heard(&self, cluster: ClusterId) {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster, self.clock.monotonic());
+        self.lock().insert(cluster, self.clock.monotonic());
     }
 
     #[must_use]
-    pub fn freshness(&self, cluster: &Cluster) -> Freshness {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&cluster.id).copied();
-        if let Some(heard) = heard {
-            let age = self.clock.monotonic().saturating_sub(heard);
-            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            return if age <= self.stale_after {
-                Freshness::Fresh { age_ms }
-            } else {
-                Freshness::Stale { age_ms: Some(age_ms) }
-            };
-        }
-        let stored = |at_ms: i64| u64::try_from(self.clock.wall_ms().saturating_sub(at_ms)).unwrap_or(0);
-        Freshness::Stale { age_ms: cluster.last_heard_at_ms.map(stored) }
+    pub fn is_fresh(&self, cluster: ClusterId) -> bool {
+        let heard = self.lock().get(&cluster).copied();
+        heard.is_some_and(|heard| self.clock.monotonic().saturating_sub(heard) <= self.stale_after)
     }
 
-    #[must_use]
-    pub fn is_fresh(&self, cluster: &Cluster) -> bool {
-        matches!(self.freshness(cluster), Freshness::Fresh { .. })
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterId, Duration>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Those of `clusters` that are stale, for queries.
-    #[must_use]
-    pub fn stale<'a>(&self, clusters: impl IntoIterator<Item = &'a Cluster>) -> Vec<ClusterId> {
-        clusters.into_iter().filter(|cluster| !self.is_fresh(cluster)).map(|cluster| cluster.id).collect()
+#[cfg(test)]
+mod tests {
+    use provost_runtime::clock::Manual;
+
+    use super::*;
+
+    #[test]
+    fn three_intervals_of_silence_are_stale_whatever_the_wall_clock_does() {
+        let clock = Manual::at(1_800_000_000_000);
+        let liveness = Liveness::new(clock.clone(), Duration::from_secs(30));
+        let cluster = ClusterId::from_bytes([1; 16]);
+        assert!(!liveness.is_fresh(cluster), "nobody is fresh before being heard");
+        liveness.heard(cluster);
+        clock.advance(Duration::from_secs(90));
+        clock.set_wall_ms(0);
+        assert!(liveness.is_fresh(cluster));
+        clock.advance(Duration::from_millis(1));
+        assert!(!liveness.is_fresh(cluster));
     }
 }

@@ -42,7 +42,9 @@ impl Refusal {
 impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
         match error {
-            store::Error::NotFound { what } => Self::new(Code::NotFound, format!("{what} does not exist")),
+            store::Error::NotFound { what } => {
+                Self::new(Code::NotFound, format!("{what} does not exist"))
+            }
             store::Error::Conflict { detail } => Self::new(Code::Conflict, detail),
             error => Self::internal(error),
         }

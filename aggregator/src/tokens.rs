@@ -46,12 +46,16 @@ pub async fn create(hub: &Hub, request: TokenRequest, actor: &Actor) -> Result<C
         return Err(Refusal::new(Code::Invalid, format!("a token lives 1 to {MAX_LIFE_S} s")));
     }
     if labels.len() > MAX_LABELS || display_name.len() > 253 {
-        return Err(Refusal::new(Code::Limit, format!("at most {MAX_LABELS} labels and 253 bytes of name")));
+        return Err(Refusal::new(
+            Code::Limit,
+            format!("at most {MAX_LABELS} labels and 253 bytes of name"),
+        ));
     }
     let secret = draw_secret();
     let now_ms = hub.clock.wall_ms();
     let expires_at_ms = now_ms.saturating_add_unsigned(life_s * 1000);
-    let token = NewToken { token: Digest::of(secret.as_bytes()), display_name, labels, expires_at_ms };
+    let token =
+        NewToken { token: Digest::of(secret.as_bytes()), display_name, labels, expires_at_ms };
     hub.store.create_token(&token, actor, now_ms).await?;
     Ok(CreatedToken {
         secret,

@@ -11,7 +11,7 @@ use crate::enrol;
 use crate::hub::Hub;
 use crate::refusal::{Refusal, Result};
 use crate::store::bundles::BundleRow;
-use crate::store::identity::Cluster;
+use crate::store::identity::{Cluster, ClusterStatus};
 
 /// A published bundle with its manifest read.
 #[derive(Clone, Debug)]
@@ -42,7 +42,8 @@ pub async fn for_session(hub: &Hub, cluster: &Cluster, hello: &Hello) -> Result<
     let Some(newest) = newest(hub).await? else { return Ok(None) };
     let now = Timestamp::from_unix_ms(hub.clock.wall_ms());
     let labels = granted_labels(cluster)?;
-    let fits = newest.manifest.check_scope(&labels).is_ok() && newest.manifest.check_ring(&labels, now).is_ok();
+    let fits = newest.manifest.check_scope(&labels).is_ok()
+        && newest.manifest.check_ring(&labels, now).is_ok();
     if !fits {
         return Ok(None);
     }
@@ -51,9 +52,26 @@ pub async fn for_session(hub: &Hub, cluster: &Cluster, hello: &Hello) -> Result<
         assignment,
         roots: enrol::roots_after(hub, hello.root_version).await?,
         manifest: (hello.bundle != Some(newest.row.manifest)).then_some(newest.envelope),
-        grant: cluster.grant.as_ref().map(|json| Envelope::from_json(json.as_bytes())).transpose()?,
+        grant: cluster
+            .grant
+            .as_ref()
+            .map(|json| Envelope::from_json(json.as_bytes()))
+            .transpose()?,
     };
     Ok(Some(Offer { bundle: newest.row, message }))
+}
+
+/// How many approved clusters a manifest is for.
+pub async fn clusters_in_scope(hub: &Hub, manifest: &PolicyManifest) -> Result<u64> {
+    let mut count = 0;
+    for cluster in hub.store.clusters().await? {
+        if cluster.status == ClusterStatus::Approved
+            && manifest.check_scope(&granted_labels(&cluster)?).is_ok()
+        {
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 fn assign(

@@ -23,8 +23,8 @@ use serde::Serialize;
 use super::offer;
 use crate::hub::Hub;
 use crate::refusal::{Refusal, Result};
-use crate::store::bundles::{BundleRow, FileRow, Publication, PublishedPolicy, RootRow};
 use crate::store::Actor;
+use crate::store::bundles::{BundleRow, FileRow, Publication, PublishedPolicy, RootRow};
 
 /// Files of a refused bundle that are told at most.
 const MAX_ERRORS: usize = 100;
@@ -46,8 +46,13 @@ pub struct Published {
     pub channel: String,
     pub version: u64,
     pub manifest: Digest,
+    pub content: Digest,
     pub root_version: u64,
     pub policies: u64,
+    /// Tests and examples that ran.
+    pub tests: u64,
+    /// Approved clusters in its scope.
+    pub clusters: u64,
     /// False under `plan_only`, and where this very bundle was published before.
     pub published: bool,
     /// Against what is published now.
@@ -62,6 +67,7 @@ struct Checked {
     envelope: Envelope,
     files: BTreeMap<String, Bytes>,
     bundle: Bundle,
+    tests: u64,
 }
 
 /// Publishes a bundle, or says why not.
@@ -83,7 +89,10 @@ pub async fn publish(hub: &Arc<Hub>, request: PublishRequest, actor: &Actor) -> 
         channel: checked.manifest.channel.clone(),
         version: checked.manifest.version,
         manifest: checked.manifest.digest(),
+        content: checked.manifest.content_digest,
         root_version: checked.root.version(),
+        tests: checked.tests,
+        clusters: offer::clusters_in_scope(hub, &checked.manifest).await?,
         policies: checked.bundle.policies.len() as u64,
         published: !plan_only && !same,
         plan,
@@ -93,6 +102,7 @@ pub async fn publish(hub: &Arc<Hub>, request: PublishRequest, actor: &Actor) -> 
     }
     let now_ms = hub.clock.wall_ms();
     hub.store.publish(&publication(checked, actor, now_ms), actor, now_ms).await?;
+    hub.root_version.send_replace(Some(outcome.root_version));
     hub.published.send_modify(|generation| *generation += 1);
     tracing::info!(channel = outcome.channel, version = outcome.version, "bundle published");
     Ok(outcome)
@@ -104,6 +114,7 @@ pub async fn add_roots(hub: &Arc<Hub>, roots: &[Envelope], actor: &Actor) -> Res
     root.check_expiry(Timestamp::from_unix_ms(hub.clock.wall_ms()))?;
     check_director(hub, &root)?;
     hub.store.add_roots(&new_roots, actor, hub.clock.wall_ms()).await?;
+    hub.root_version.send_replace(Some(root.version()));
     Ok(root.version())
 }
 
@@ -120,8 +131,8 @@ async fn check(hub: &Arc<Hub>, request: PublishRequest) -> Result<Checked> {
     let files = collect_files(hub, &manifest, blobs).await?;
     let contents = VerifiedBundle::new(manifest.clone(), Contents { files: files.clone() })?;
     let gate = tokio::task::spawn_blocking(move || compile_and_test(&contents)).await;
-    let bundle = gate.map_err(Refusal::internal)??;
-    Ok(Checked { root, new_roots, manifest, envelope, files, bundle })
+    let (bundle, tests) = gate.map_err(Refusal::internal)??;
+    Ok(Checked { root, new_roots, manifest, envelope, files, bundle, tests })
 }
 
 /// The root that the hub knows, followed by what the operator sent. Nothing known: the operator's first one.
@@ -129,7 +140,10 @@ async fn trusted_root(hub: &Hub, sent: &[Envelope]) -> Result<(TrustedRoot, Vec<
     let known = crate::enrol::roots_after(hub, 0).await?;
     let chain: &[Envelope] = if known.is_empty() { sent } else { &known };
     let Some((first, rest)) = chain.split_first() else {
-        return Err(Refusal::new(Code::WrongRoot, "the hub knows no root yet: send the operators' root chain"));
+        return Err(Refusal::new(
+            Code::WrongRoot,
+            "the hub knows no root yet: send the operators' root chain",
+        ));
     };
     let trusted = TrustedRoot::from_operator(first)?.follow(rest)?;
     let held = if known.is_empty() { 0 } else { trusted.version() };
@@ -164,8 +178,10 @@ fn check_director(hub: &Hub, root: &TrustedRoot) -> Result<()> {
 async fn check_version(hub: &Hub, manifest: &Verified<PolicyManifest>) -> Result<()> {
     let Some(newest) = offer::newest(hub).await? else { return Ok(()) };
     if newest.row.channel != manifest.channel {
-        let detail =
-            format!("this hub serves channel {}, the bundle is of channel {}", newest.row.channel, manifest.channel);
+        let detail = format!(
+            "this hub serves channel {}, the bundle is of channel {}",
+            newest.row.channel, manifest.channel
+        );
         return Err(Refusal::new(Code::OutOfScope, detail));
     }
     let held = HeldManifest {
@@ -185,13 +201,23 @@ async fn collect_files(
     blobs: Vec<Bytes>,
 ) -> Result<BTreeMap<String, Bytes>> {
     let total: usize = blobs.iter().map(Bytes::len).sum();
-    if blobs.len() > MAX_BUNDLE_FILES || total > MAX_BUNDLE_BYTES || blobs.iter().any(|b| b.len() > MAX_BLOB_BYTES) {
-        return Err(Refusal::new(Code::TooLarge, "the bundle has too many files, or too large ones"));
+    if blobs.len() > MAX_BUNDLE_FILES
+        || total > MAX_BUNDLE_BYTES
+        || blobs.iter().any(|b| b.len() > MAX_BLOB_BYTES)
+    {
+        return Err(Refusal::new(
+            Code::TooLarge,
+            "the bundle has too many files, or too large ones",
+        ));
     }
-    let sent: BTreeMap<Digest, Bytes> = blobs.into_iter().map(|blob| (Digest::of(&blob), blob)).collect();
+    let sent: BTreeMap<Digest, Bytes> =
+        blobs.into_iter().map(|blob| (Digest::of(&blob), blob)).collect();
     let listed = |digest: &Digest| manifest.files.iter().any(|file| file.sha256 == *digest);
     if let Some(digest) = sent.keys().find(|digest| !listed(digest)) {
-        return Err(Refusal::new(Code::FileUnexpected, format!("file {digest} is not in the manifest")));
+        return Err(Refusal::new(
+            Code::FileUnexpected,
+            format!("file {digest} is not in the manifest"),
+        ));
     }
     let mut files = BTreeMap::new();
     for file in &manifest.files {
@@ -208,16 +234,19 @@ async fn collect_files(
     Ok(files)
 }
 
-fn compile_and_test(verified: &VerifiedBundle) -> Result<Bundle> {
-    let bundle = verified.load().map_err(|diagnostics| refused("the bundle does not load", &diagnostics))?;
+fn compile_and_test(verified: &VerifiedBundle) -> Result<(Bundle, u64)> {
+    let bundle =
+        verified.load().map_err(|diagnostics| refused("the bundle does not load", &diagnostics))?;
     let diagnostics = provost_engine::check(&bundle);
     if !diagnostics.is_empty() {
         return Err(refused("a policy does not compile", &diagnostics));
     }
+    let results = selftest::run(&bundle);
+    let tests = results.len() as u64;
     let failed: Vec<TestResult> =
-        selftest::run(&bundle).into_iter().filter(|result| result.outcome != TestOutcome::Pass).collect();
+        results.into_iter().filter(|result| result.outcome != TestOutcome::Pass).collect();
     if failed.is_empty() {
-        return Ok(bundle);
+        return Ok((bundle, tests));
     }
     let error = |result: &TestResult| FileError {
         path: result.file.clone(),
@@ -231,7 +260,8 @@ fn compile_and_test(verified: &VerifiedBundle) -> Result<Bundle> {
 
 fn refused(what: &str, diagnostics: &[Diagnostic]) -> Refusal {
     let code = diagnostics.first().map_or(Code::CompileFailed, |diagnostic| diagnostic.code);
-    let detail = diagnostics.first().map_or_else(|| what.to_owned(), |first| format!("{what}: {first}"));
+    let detail =
+        diagnostics.first().map_or_else(|| what.to_owned(), |first| format!("{what}: {first}"));
     let error = |diagnostic: &Diagnostic| FileError {
         path: diagnostic.file.clone(),
         code: diagnostic.code.as_str().to_owned(),
@@ -242,7 +272,9 @@ fn refused(what: &str, diagnostics: &[Diagnostic]) -> Refusal {
 
 /// What is published now, and what would change.
 async fn compare(hub: &Hub, checked: &Checked) -> Result<(Option<BundleRow>, Plan)> {
-    let Some(newest) = offer::newest(hub).await? else { return Ok((None, plan(None, &checked.bundle))) };
+    let Some(newest) = offer::newest(hub).await? else {
+        return Ok((None, plan(None, &checked.bundle)));
+    };
     let mut files = BTreeMap::new();
     for file in hub.store.bundle_files(newest.row.manifest).await? {
         if let Some(content) = hub.store.blob(file.digest).await? {
@@ -250,12 +282,13 @@ async fn compare(hub: &Hub, checked: &Checked) -> Result<(Option<BundleRow>, Pla
         }
     }
     let old = Contents { files }.load(Origin::Bundle(newest.row.manifest));
-    let old = old.map_err(|diagnostics| refused("the published bundle does not load", &diagnostics))?;
+    let old =
+        old.map_err(|diagnostics| refused("the published bundle does not load", &diagnostics))?;
     Ok((Some(newest.row), plan(Some(&old), &checked.bundle)))
 }
 
 fn publication(checked: Checked, actor: &Actor, now_ms: i64) -> Publication {
-    let Checked { root: _, new_roots, manifest, envelope, files, bundle } = checked;
+    let Checked { root: _, new_roots, manifest, envelope, files, bundle, tests: _ } = checked;
     let row = BundleRow {
         channel: manifest.channel.clone(),
         version: manifest.version,
@@ -269,12 +302,15 @@ fn publication(checked: Checked, actor: &Actor, now_ms: i64) -> Publication {
         published_at_ms: now_ms,
         published_by: actor.0.clone(),
     };
-    let listed =
-        manifest.files.iter().map(|file| FileRow { path: file.path.clone(), digest: file.sha256, size: file.size });
-    let policies = bundle
-        .policies
-        .iter()
-        .map(|policy| PublishedPolicy { meta: policy.meta.clone(), source: policy.module.text.to_string() });
+    let listed = manifest.files.iter().map(|file| FileRow {
+        path: file.path.clone(),
+        digest: file.sha256,
+        size: file.size,
+    });
+    let policies = bundle.policies.iter().map(|policy| PublishedPolicy {
+        meta: policy.meta.clone(),
+        source: policy.module.text.to_string(),
+    });
     Publication {
         roots: new_roots,
         bundle: row,

@@ -23,7 +23,10 @@ pub struct Caller {
 pub async fn caller(hub: &Hub, extensions: &tonic::Extensions) -> Result<Caller> {
     let identity = extensions.get::<Peer>().and_then(|peer| peer.identity.clone());
     let identity = identity.ok_or_else(|| {
-        Refusal::new(Code::Unauthenticated, "this call needs the agent's certificate; enrol or re-enter first")
+        Refusal::new(
+            Code::Unauthenticated,
+            "this call needs the agent's certificate; enrol or re-enter first",
+        )
     })?;
     check(hub, identity).await
 }
@@ -38,13 +41,18 @@ impl Caller {
 /// Compares the certificate with the issuance table: serial, key, cluster; then expiry, revocation and status.
 async fn check(hub: &Hub, identity: Arc<Identity>) -> Result<Caller> {
     let refuse = |code, detail: &str| Err(Refusal::new(code, detail));
-    let Some(id) = identity.spiffe.cluster_id().filter(|_| *identity.spiffe.trust_domain() == hub.trust_domain)
+    let Some(id) = identity
+        .spiffe
+        .cluster_id()
+        .filter(|_| *identity.spiffe.trust_domain() == hub.trust_domain)
     else {
         return refuse(Code::WrongTrustDomain, "the certificate is not of an agent of this hub");
     };
     let id = ClusterId::from_bytes(id);
     let row = hub.store.certificate(&identity.serial).await?;
-    let issued = row.filter(|row| row.cluster == id && row.spki == Digest::from_bytes(identity.public_key_sha256));
+    let issued = row.filter(|row| {
+        row.cluster == id && row.spki == Digest::from_bytes(identity.public_key_sha256)
+    });
     let Some(row) = issued else {
         return refuse(Code::Unauthenticated, "this hub did not issue the certificate");
     };

@@ -40,7 +40,13 @@ pub struct Seat {
 }
 
 impl Sessions {
-    pub fn enter(&self, cluster: ClusterId, instance: InstanceId, session: SessionId, now: Duration) -> Seat {
+    pub fn enter(
+        &self,
+        cluster: ClusterId,
+        instance: InstanceId,
+        session: SessionId,
+        now: Duration,
+    ) -> Seat {
         let (end, receiver) = watch::channel(None);
         let open = Open { session, end, heard: now };
         let before = self.lock().insert((cluster, instance), open);
@@ -51,8 +57,16 @@ impl Sessions {
         Seat { end: receiver, pushed_aside }
     }
 
-    pub fn heard(&self, cluster: ClusterId, instance: InstanceId, session: SessionId, now: Duration) {
-        if let Some(open) = self.lock().get_mut(&(cluster, instance)).filter(|open| open.session == session) {
+    pub fn heard(
+        &self,
+        cluster: ClusterId,
+        instance: InstanceId,
+        session: SessionId,
+        now: Duration,
+    ) {
+        if let Some(open) =
+            self.lock().get_mut(&(cluster, instance)).filter(|open| open.session == session)
+        {
             open.heard = now;
         }
     }

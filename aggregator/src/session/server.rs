@@ -28,12 +28,18 @@ const AGE_JITTER: f64 = 0.2;
 const CONNECTION_GRACE: Duration = Duration::from_secs(60);
 
 /// Serves agents on `listener` until shutdown.
-pub fn start(hub: &Arc<Hub>, slot: &CertificateSlot, listener: TcpListener, tasks: &Tasks) -> io::Result<()> {
+pub fn start(
+    hub: &Arc<Hub>,
+    slot: &CertificateSlot,
+    listener: TcpListener,
+    tasks: &Tasks,
+) -> io::Result<()> {
     let clients = Clients::Clusters {
         ca: hub.keys.ca.certificate().clone(),
         trust_domain: hub.trust_domain.clone(),
     };
-    let config = tls::server_config(slot, clients, Arc::clone(&hub.clock), tls::ALPN_H2).map_err(io::Error::other)?;
+    let config = tls::server_config(slot, clients, Arc::clone(&hub.clock), tls::ALPN_H2)
+        .map_err(io::Error::other)?;
     let incoming = tls::listen("agent listener", listener, config, tls::Limits::default(), tasks)?;
     let connections = Connections::default();
     let accepted = incoming.map(move |connection| {

@@ -66,19 +66,28 @@ impl Fleet for FleetService {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
-    async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
+    async fn enrol(
+        &self,
+        request: Request<v1::EnrolRequest>,
+    ) -> Result<Response<v1::EnrolResponse>, Status> {
         let envelope = enrol_envelope(request.into_inner().envelope)?;
         let answer = enrol::enrol(&self.hub, &envelope).await.map_err(to_status)?;
         Ok(Response::new(answer.into()))
     }
 
-    async fn reenter(&self, request: Request<v1::ReenterRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
+    async fn reenter(
+        &self,
+        request: Request<v1::ReenterRequest>,
+    ) -> Result<Response<v1::EnrolResponse>, Status> {
         let envelope = enrol_envelope(request.into_inner().envelope)?;
         let answer = enrol::reenter(&self.hub, &envelope).await.map_err(to_status)?;
         Ok(Response::new(answer.into()))
     }
 
-    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::RenewResponse>, Status> {
         let caller = self.caller(&request).await?;
         let request = request.into_inner();
         let instance = InstanceId::try_from(&request.instance_id[..])
@@ -87,8 +96,9 @@ impl Fleet for FleetService {
             let detail = "the certificate was issued to another instance";
             return Err(to_status(Refusal::new(Code::WrongCluster, detail)));
         }
-        let certificates =
-            enrol::renew(&self.hub, &caller.cluster, instance, &request.csr).await.map_err(to_status)?;
+        let certificates = enrol::renew(&self.hub, &caller.cluster, instance, &request.csr)
+            .await
+            .map_err(to_status)?;
         Ok(Response::new(v1::RenewResponse {
             certificates: certificates.into_iter().map(Into::into).collect(),
             hub_time_ms: self.hub.clock.wall_ms(),
@@ -101,7 +111,8 @@ impl Fleet for FleetService {
     ) -> Result<Response<v1::FetchBlobResponse>, Status> {
         self.caller(&request).await?;
         let Ok(_permit) = self.fetches.try_acquire() else {
-            let busy = status::Refusal::new(Code::Unavailable, "too many agents fetch at the same time");
+            let busy =
+                status::Refusal::new(Code::Unavailable, "too many agents fetch at the same time");
             return Err(busy.retry_after(FETCH_RETRY).into());
         };
         let v1::FetchBlobRequest { digest, offset } = request.into_inner();
@@ -110,7 +121,8 @@ impl Fleet for FleetService {
 }
 
 async fn chunk(hub: &Hub, digest: &[u8], offset: u64) -> Result<v1::FetchBlobResponse, Refusal> {
-    let digest = Digest::try_from(digest).map_err(|error| Refusal::new(Code::Invalid, error.to_string()))?;
+    let digest =
+        Digest::try_from(digest).map_err(|error| Refusal::new(Code::Invalid, error.to_string()))?;
     let unknown = || Refusal::new(Code::NotFound, format!("no published bundle has blob {digest}"));
     if !hub.store.blob_is_published(digest).await? {
         return Err(unknown());
@@ -127,7 +139,8 @@ async fn chunk(hub: &Hub, digest: &[u8], offset: u64) -> Result<v1::FetchBlobRes
 fn enrol_envelope(wire: Option<v1::Envelope>) -> Result<provost_trust::Envelope, Status> {
     let size = wire.as_ref().map_or(0, provost_proto::Message::encoded_len);
     if size > MAX_ENROL_MESSAGE_BYTES {
-        let detail = format!("the request has {size} bytes, {MAX_ENROL_MESSAGE_BYTES} are the limit");
+        let detail =
+            format!("the request has {size} bytes, {MAX_ENROL_MESSAGE_BYTES} are the limit");
         return Err(to_status(Refusal::new(Code::Limit, detail)));
     }
     envelope::from_wire(wire).map_err(|error| to_status(error.into()))

@@ -91,7 +91,8 @@ async fn serve(
     }
     let id = SessionId::from_bytes(rand::random());
     let seat = hub.sessions.enter(speaker.cluster, speaker.instance, id, hub.clock.monotonic());
-    let mut session = Session { hub: Arc::clone(hub), caller, hello, id, out: out.clone(), offered: None };
+    let mut session =
+        Session { hub: Arc::clone(hub), caller, hello, id, out: out.clone(), offered: None };
     let outcome = session.open(seat, inbound).await;
     hub.sessions.leave(speaker.cluster, speaker.instance, id);
     outcome
@@ -138,7 +139,8 @@ impl Session {
             tracing::warn!(cluster = %speaker.cluster, instance = %speaker.instance,
                 "a live session was taken over: the agent may have been cloned");
             let (cluster, instance) = (speaker.cluster, speaker.instance);
-            let detail = "a second session began while the first one was live; the newest one goes on";
+            let detail =
+                "a second session began while the first one was live; the newest one goes on";
             let alarm = Alarm { cluster, instance, code: Code::CloneSuspected.as_str(), detail };
             hub.store.raise(&alarm, now_ms).await?;
         }
@@ -155,7 +157,8 @@ impl Session {
         hub.liveness.heard(speaker.cluster);
         let welcome = Welcome {
             session: self.id,
-            heartbeat_interval_ms: u32::try_from(hub.settings.heartbeat_interval.as_millis()).unwrap_or(u32::MAX),
+            heartbeat_interval_ms: u32::try_from(hub.settings.heartbeat_interval.as_millis())
+                .unwrap_or(u32::MAX),
             clock_offset_ms: offset_ms,
             flow_credit: FLOW_CREDIT,
             resume: self.resume().await?,
@@ -182,7 +185,9 @@ impl Session {
                 let ingested = ingest::batch(&hub, speaker, self.hello.epoch, batch).await?;
                 self.acknowledge(ingested).await
             }
-            FromAgent::Heartbeat(heartbeat) => ingest::heartbeat(&hub, speaker, self.id, heartbeat).await,
+            FromAgent::Heartbeat(heartbeat) => {
+                ingest::heartbeat(&hub, speaker, self.id, heartbeat).await
+            }
             FromAgent::BundleAck(ack) => self.answered(BundleAnswer::try_from(ack)?).await,
             FromAgent::BundleNack(nack) => self.answered(BundleAnswer::try_from(nack)?).await,
         }
@@ -211,16 +216,18 @@ impl Session {
                 self.send(ToAgent::Request(v1::Request { request: Some(request) })).await
             }
             Ingested::Fork { at_seq } => {
-                let detail = format!("record {at_seq} came with another hash; the instance is quarantined");
+                let detail =
+                    format!("record {at_seq} came with another hash; the instance is quarantined");
                 Err(Refusal::new(Code::Fork, detail))
             }
             Ingested::Quarantined => Err(Refusal::new(
                 Code::Quarantined,
                 "the instance is quarantined until an operator runs `provost fleet release`",
             )),
-            Ingested::OldEpoch { newest } => {
-                Err(Refusal::new(Code::HeadMismatch, format!("epoch {newest} replaced this one; begin a new one")))
-            }
+            Ingested::OldEpoch { newest } => Err(Refusal::new(
+                Code::HeadMismatch,
+                format!("epoch {newest} replaced this one; begin a new one"),
+            )),
         }
     }
 
@@ -238,8 +245,15 @@ impl Session {
         let (cluster, instance) = (speaker.cluster, speaker.instance);
         if status == BundleStatus::Refused {
             tracing::warn!(%cluster, version, code, "an agent refused a bundle");
-            let detail = format!("bundle version {version} ({}) was refused: {code}", manifest.short());
-            self.hub.store.raise(&Alarm { cluster, instance, code: "BUNDLE_REFUSED", detail: &detail }, now_ms).await?;
+            let detail =
+                format!("bundle version {version} ({}) was refused: {code}", manifest.short());
+            self.hub
+                .store
+                .raise(
+                    &Alarm { cluster, instance, code: "BUNDLE_REFUSED", detail: &detail },
+                    now_ms,
+                )
+                .await?;
         } else {
             self.hub.store.resolve(cluster, instance, "BUNDLE_REFUSED", now_ms).await?;
         }
@@ -250,7 +264,8 @@ impl Session {
 
     /// Offers the newest bundle, if it or the grant is not what was offered last, or `anew`.
     async fn offer(&mut self, anew: bool) -> Result<()> {
-        let Some(offer) = offer::for_session(&self.hub, &self.caller.cluster, &self.hello).await? else {
+        let Some(offer) = offer::for_session(&self.hub, &self.caller.cluster, &self.hello).await?
+        else {
             return Ok(());
         };
         let key = (offer.bundle.manifest, self.caller.cluster.grant_version);
@@ -341,8 +356,12 @@ async fn ended(end: &mut watch::Receiver<Option<End>>) -> End {
 
 fn end_refusal(why: End) -> Refusal {
     match why {
-        End::TakenOver => Refusal::new(Code::CloneSuspected, "a newer session of this instance took over"),
-        End::Decided => Refusal::new(Code::Unavailable, "an operator decided about the cluster; reconnect"),
+        End::TakenOver => {
+            Refusal::new(Code::CloneSuspected, "a newer session of this instance took over")
+        }
+        End::Decided => {
+            Refusal::new(Code::Unavailable, "an operator decided about the cluster; reconnect")
+        }
     }
 }
 
@@ -351,7 +370,9 @@ fn old_age() -> Refusal {
 }
 
 fn going_away() -> Status {
-    status::Refusal::new(Code::Unavailable, "the hub is shutting down").retry_after(RECONNECT_AFTER).into()
+    status::Refusal::new(Code::Unavailable, "the hub is shutting down")
+        .retry_after(RECONNECT_AFTER)
+        .into()
 }
 
 #[cfg(test)]

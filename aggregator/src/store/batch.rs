@@ -87,7 +87,9 @@ impl Batch {
         for item in &batch.items {
             let item = match item {
                 WireItem::Record(bytes) => record_item(bytes, seq, &head)?,
-                WireItem::Elision(elision) if elision.chain_before != head => return Err(Error::ChainBroken),
+                WireItem::Elision(elision) if elision.chain_before != head => {
+                    return Err(Error::ChainBroken);
+                }
                 WireItem::Elision(elision) => Item {
                     first_seq: elision.from_seq,
                     last_seq: elision.to_seq,

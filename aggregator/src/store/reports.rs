@@ -15,7 +15,11 @@ pub trait Reports: Send + Sync {
     /// Newest chain of an instance; none before its first batch.
     async fn position(&self, cluster: ClusterId, instance: InstanceId) -> Result<Option<Position>>;
     /// The newest chain, and whether it is closed: the instance must begin another epoch.
-    async fn chain(&self, cluster: ClusterId, instance: InstanceId) -> Result<Option<(Position, bool)>>;
+    async fn chain(
+        &self,
+        cluster: ClusterId,
+        instance: InstanceId,
+    ) -> Result<Option<(Position, bool)>>;
     async fn heartbeat(&self, heartbeat: &HeartbeatRow) -> Result<()>;
     async fn heartbeat_of(
         &self,
@@ -26,7 +30,13 @@ pub trait Reports: Send + Sync {
     async fn heard(&self, cluster: ClusterId, instance: InstanceId, now_ms: i64) -> Result<()>;
     /// Opens the alarm, or counts it once more.
     async fn raise(&self, alarm: &Alarm<'_>, now_ms: i64) -> Result<()>;
-    async fn resolve(&self, cluster: ClusterId, instance: InstanceId, code: &str, now_ms: i64) -> Result<()>;
+    async fn resolve(
+        &self,
+        cluster: ClusterId,
+        instance: InstanceId,
+        code: &str,
+        now_ms: i64,
+    ) -> Result<()>;
     async fn alarms(&self, cluster: Option<ClusterId>) -> Result<Vec<AlarmRow>>;
     async fn gaps(&self, cluster: ClusterId) -> Result<Vec<GapRow>>;
     /// Accepted batches in chain order, from after `(instance, epoch, last_seq)`; for export.

@@ -7,7 +7,9 @@ use super::identity::{
     audit, cluster_in, cluster_row, instance_in, labels_json, no_cluster, quarantine, token_row,
 };
 use super::row::{Fields as _, int};
-use crate::store::identity::{ClusterStatus, Instance, Cluster, Enrolled, NewEnrolment, Reentered, Reentry, TokenRow};
+use crate::store::identity::{
+    Cluster, ClusterStatus, Enrolled, Instance, NewEnrolment, Reentered, Reentry, TokenRow,
+};
 use crate::store::{Actor, Result};
 
 pub async fn enrol(
@@ -140,7 +142,8 @@ pub async fn reenter(
         return Ok(Reentered::Ok { cluster: Box::new(cluster), join_counter: 1 });
     };
     let given = instance.join_counter;
-    let lost_answer = request.join_counter.checked_add(1) == Some(given) && !join_confirmed(tx, &instance).await?;
+    let lost_answer = request.join_counter.checked_add(1) == Some(given)
+        && !join_confirmed(tx, &instance).await?;
     let join_counter = match request.join_counter {
         // A PENDING agent only asks; the counter counts certificates.
         _ if cluster.status != ClusterStatus::Approved => given,
@@ -177,10 +180,12 @@ pub async fn reenter(
 
 /// Whether the agent was seen since its counter was given: if not, it may never have got the answer.
 async fn join_confirmed(tx: &mut SqliteConnection, instance: &Instance) -> Result<bool> {
-    let row = sqlx::query("SELECT join_confirmed FROM instances WHERE cluster_id = $1 AND instance_id = $2")
-        .bind(instance.cluster.to_string())
-        .bind(instance.id.to_string())
-        .fetch_one(tx)
-        .await?;
+    let row = sqlx::query(
+        "SELECT join_confirmed FROM instances WHERE cluster_id = $1 AND instance_id = $2",
+    )
+    .bind(instance.cluster.to_string())
+    .bind(instance.id.to_string())
+    .fetch_one(tx)
+    .await?;
     row.flag("join_confirmed")
 }

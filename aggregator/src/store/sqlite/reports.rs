@@ -31,7 +31,11 @@ impl Reports for SqliteStore {
         Ok(self.chain(cluster, instance).await?.map(|(position, _)| position))
     }
 
-    async fn chain(&self, cluster: ClusterId, instance: InstanceId) -> Result<Option<(Position, bool)>> {
+    async fn chain(
+        &self,
+        cluster: ClusterId,
+        instance: InstanceId,
+    ) -> Result<Option<(Position, bool)>> {
         let row = sqlx::query(NEWEST_CHAIN)
             .bind(cluster.to_string())
             .bind(instance.to_string())
@@ -101,7 +105,13 @@ impl Reports for SqliteStore {
         Ok(())
     }
 
-    async fn resolve(&self, cluster: ClusterId, instance: InstanceId, code: &str, now_ms: i64) -> Result<()> {
+    async fn resolve(
+        &self,
+        cluster: ClusterId,
+        instance: InstanceId,
+        code: &str,
+        now_ms: i64,
+    ) -> Result<()> {
         let mut tx = self.begin().await?;
         sqlx::query(
             "UPDATE alarms SET resolved_at_ms = $4 WHERE cluster_id = $1 AND instance_id = $2 AND code = $3 \
@@ -289,7 +299,10 @@ async fn stored_head(tx: &mut SqliteConnection, batch: &Batch, seq: u64) -> Resu
     Ok(stored.head_at(seq))
 }
 
-async fn newest_chain(tx: &mut SqliteConnection, batch: &Batch) -> Result<Option<(Position, bool)>> {
+async fn newest_chain(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+) -> Result<Option<(Position, bool)>> {
     let row = sqlx::query(NEWEST_CHAIN)
         .bind(batch.cluster.to_string())
         .bind(batch.instance.to_string())
