@@ -1,1 +1,6 @@
-//! testkit
+//! What tests need beyond the crates themselves: real parts, started and stopped.
+//!
+//! Nothing here is part of the product; every crate may use it, as a dev-dependency only.
+
+pub mod available;
+pub mod controlplane;
