@@ -18,7 +18,11 @@ pub fn from_environment(variable: &str, what: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn corpus() -> Option<PathBuf> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
-    if path.is_dir() { Some(path) } else { left_out("the corpus of real manifests (../shared/corpus)") }
+    if path.is_dir() {
+        Some(path)
+    } else {
+        left_out("the corpus of real manifests (../shared/corpus)")
+    }
 }
 
 /// Our own manifests, which are always there.

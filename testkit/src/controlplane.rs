@@ -27,7 +27,9 @@ impl ControlPlane {
         if let Some(kubeconfig) = available::setting("KUBECONFIG") {
             return Ok(Some(Self { kubeconfig: kubeconfig.into(), own: None }));
         }
-        let Some(program) = available::from_environment("PROVOST_CONTROLPLANE", "a real API server") else {
+        let Some(program) =
+            available::from_environment("PROVOST_CONTROLPLANE", "a real API server")
+        else {
             return Ok(None);
         };
         let folder = tempfile::tempdir().context("a folder for the control plane")?;

@@ -10,7 +10,6 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use provost_agent::cluster::{ClusterSource, Settings};
 use provost_agent::source::{CHANGES_IN_FLIGHT, Change, Scope, Source as _};
-use provost_bundle::Bundle;
 use provost_engine::{Cluster, CompiledSet, Options};
 use provost_runtime::shutdown::Shutdown;
 use provost_testkit::controlplane::ControlPlane;
@@ -48,7 +47,10 @@ impl Seen {
                 self.exist.remove(&format!("{}/{}", subject.namespace, subject.name));
             }
             Change::End(scope) => {
-                assert!(matches!(&scope, Scope::Kind { kind, .. } if kind == "Service"), "{scope:?}");
+                assert!(
+                    matches!(&scope, Scope::Kind { kind, .. } if kind == "Service"),
+                    "{scope:?}"
+                );
                 self.exist.retain(|name| self.listing.contains(name));
             }
             Change::Complete { unavailable, .. } => {
@@ -95,14 +97,15 @@ fn services_only() -> CompiledSet {
         )
     };
     let folder = tempfile::tempdir().expect("a folder");
-    for (id, group, kind) in [("on-services", "", "Service"), ("on-nothing", "example.org", "Gadget")] {
+    for (id, group, kind) in
+        [("on-services", "", "Service"), ("on-nothing", "example.org", "Gadget")]
+    {
         let place = folder.path().join("test").join(id);
         std::fs::create_dir_all(&place).expect("a folder");
         std::fs::write(place.join("policy.rego"), policy(id, group, kind)).expect("a file");
     }
     let source = provost_bundle::source::read_dir(folder.path()).expect("two policies");
-    let bundle: Bundle = provost_bundle::pack(&source).expect("packed").load().expect("loaded");
-    CompiledSet::compile(&bundle, &Cluster::default(), &Options::default())
+    CompiledSet::compile(&source.into_bundle(), &Cluster::default(), &Options::default())
 }
 
 fn service(name: &str) -> Service {
@@ -115,7 +118,8 @@ fn service(name: &str) -> Service {
 
 async fn client(plane: &ControlPlane) -> Client {
     let file = kube::config::Kubeconfig::read_from(plane.kubeconfig()).expect("a kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(file, &Default::default()).await.expect("a config");
+    let config =
+        kube::Config::from_custom_kubeconfig(file, &Default::default()).await.expect("a config");
     Client::try_from(config).expect("a client")
 }
 
@@ -128,7 +132,8 @@ async fn a_cluster_is_listed_watched_and_found_again_after_a_crash() {
     let kube = client(&plane).await;
     let space = "source-test";
     let namespaces: Api<Namespace> = Api::all(kube.clone());
-    let namespace = serde_json::from_value(json!({"metadata": {"name": space}})).expect("a namespace");
+    let namespace =
+        serde_json::from_value(json!({"metadata": {"name": space}})).expect("a namespace");
     namespaces.create(&PostParams::default(), &namespace).await.expect("created");
     let services: Api<Service> = Api::namespaced(kube.clone(), space);
     let maps: Api<ConfigMap> = Api::namespaced(kube.clone(), space);
@@ -145,16 +150,23 @@ async fn a_cluster_is_listed_watched_and_found_again_after_a_crash() {
     services.create(&PostParams::default(), &service("second")).await.expect("created");
     running.until("a creation", |seen| seen.exist.contains("source-test/second")).await;
     let labels = json!({"metadata": {"labels": {"a": "b"}}});
-    services.patch("second", &PatchParams::default(), &Patch::Merge(&labels)).await.expect("patched");
+    services
+        .patch("second", &PatchParams::default(), &Patch::Merge(&labels))
+        .await
+        .expect("patched");
     services.delete("first", &DeleteParams::default()).await.expect("deleted");
     running.until("a deletion", |seen| !seen.exist.contains("source-test/first")).await;
 
     if plane.kill() {
         plane.restart().expect("it comes back");
         services.create(&PostParams::default(), &service("third")).await.expect("created");
-        running.until("a creation after the crash", |seen| seen.exist.contains("source-test/third")).await;
+        running
+            .until("a creation after the crash", |seen| seen.exist.contains("source-test/third"))
+            .await;
         services.delete("second", &DeleteParams::default()).await.expect("deleted");
-        running.until("a deletion after the crash", |seen| !seen.exist.contains("source-test/second")).await;
+        running
+            .until("a deletion after the crash", |seen| !seen.exist.contains("source-test/second"))
+            .await;
     }
     running.shutdown.trigger();
 }
