@@ -31,6 +31,7 @@ struct Running {
     changes: mpsc::Receiver<Change>,
     seen: Seen,
     shutdown: Shutdown,
+    _sets: watch::Sender<Arc<CompiledSet>>,
 }
 
 impl Seen {
@@ -66,14 +67,14 @@ impl Running {
     async fn start(plane: &ControlPlane) -> Self {
         let settings = Settings { kubeconfig: Some(plane.kubeconfig().to_owned()), context: None };
         let source = ClusterSource::connect(&settings).await.expect("a connection");
-        let (_, sets) = watch::channel(Arc::new(services_only()));
+        let (keep, sets) = watch::channel(Arc::new(services_only()));
         let (sender, changes) = mpsc::channel(CHANGES_IN_FLIGHT);
         let shutdown = Shutdown::new();
         let run = Box::new(source).run(sets, sender, shutdown.clone());
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(run.map(drop));
         tasks.detach_all();
-        Self { changes, seen: Seen::default(), shutdown }
+        Self { changes, seen: Seen::default(), shutdown, _sets: keep }
     }
 
     async fn until(&mut self, what: &str, mut holds: impl FnMut(&Seen) -> bool) {
