@@ -129,17 +129,16 @@ impl Node {
         at
     }
 
-    /// How many steps of `path` exist.
+    /// What stands at `path`.
     #[must_use]
-    pub fn depth_of(&self, path: &Path) -> usize {
-        let mut node = self;
-        for (depth, segment) in path.0.iter().enumerate() {
-            match node.step(segment) {
-                Some((next, _)) => node = next,
-                None => return depth,
-            }
-        }
-        path.0.len()
+    pub fn at_path(&self, path: &Path) -> Option<&Self> {
+        path.0.iter().try_fold(self, |node, segment| node.step(segment).map(|(next, _)| next))
+    }
+
+    /// Whether it is neither mapping, list nor null.
+    #[must_use]
+    pub const fn is_scalar(&self) -> bool {
+        !matches!(self.value, Value::Null | Value::Sequence(_) | Value::Mapping(_))
     }
 
     /// A pointer cannot say whether `0` is a key: digits in a mapping are one.

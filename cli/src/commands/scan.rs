@@ -11,7 +11,7 @@ mod progress;
 mod report;
 mod settings;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -89,6 +89,9 @@ Exit codes:
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let settings = settings::resolve(args)?;
     let sets = policies::load(&settings.policies, &settings.policy_ids)?;
+    if settings.paths.iter().any(|path| path.as_os_str() == "-") && io::stdin().is_terminal() {
+        eprintln!("{}", paint(Style::Dim, "reading manifests from the terminal; end with Ctrl-D"));
+    }
     let progress = progress::Progress::new();
     progress.reading();
     let loaded = load(&provost_manifests::Options {

@@ -81,13 +81,37 @@ fn write_row(out: &mut dyn Write, row: &Row, lines: &[&str]) -> io::Result<()> {
     };
     let bar = paint(Style::Blue, "\u{2502}");
     writeln!(out, "      {} {bar} {excerpt}", paint(Style::Blue, &number))?;
-    let mark = paint(color(row.severity), "^");
+    let marks = match (row.is_missing, row.is_whole) {
+        (true, _) => 1,
+        (false, true) => marked(&excerpt, before),
+        (false, false) => key_length(&excerpt, before),
+    };
+    let mark = paint(color(row.severity), "^".repeat(marks));
     writeln!(out, "      {margin} {bar} {}{mark} {}", " ".repeat(before), row.message)?;
     let missing = if row.is_missing { " is missing" } else { "" };
     if row.path.0.is_empty() {
         return Ok(());
     }
     writeln!(out, "      {margin} {bar} {}", paint(Style::Dim, format!("{}{missing}", row.path)))
+}
+
+/// How long the value is that stands at a column: to the end of its line, without a comment and
+/// what closes a flow list or mapping.
+fn marked(excerpt: &str, before: usize) -> usize {
+    let rest: String = excerpt.chars().skip(before).collect();
+    let quoted = |quote: char| rest[1..].find(quote).map(|end| end + 2);
+    let length = match rest.chars().next() {
+        Some(quote @ ('"' | '\'')) => quoted(quote),
+        _ => None,
+    };
+    let bare = rest.split(" #").next().unwrap_or_default();
+    let bare = bare.find([',', ']', '}']).map_or(bare, |end| &bare[..end]);
+    length.map_or_else(|| bare.trim_end().chars().count(), |end| rest[..end].chars().count()).max(1)
+}
+
+/// How long the key is that stands at a column.
+fn key_length(excerpt: &str, before: usize) -> usize {
+    excerpt.chars().skip(before).take_while(|c| !matches!(c, ':' | ' ')).count().max(1)
 }
 
 /// The part of a line around a column, and how many characters stand before that column in it.
@@ -133,7 +157,7 @@ fn write_summary(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     if counts.unrendered > 0 {
         let note = format!(
             "{} unrendered: render with kustomize and scan the result to be sure",
-            many(counts.unrendered, "resource")
+            many(counts.unrendered, "document")
         );
         writeln!(out, "{}", paint(Style::Dim, note))?;
     }
@@ -218,6 +242,21 @@ mod tests {
         let (text, before) = excerpt(&long, 401);
         assert_eq!(text.chars().nth(before), Some('X'));
         assert!(text.chars().count() <= MAX_EXCERPT_CHARS + 2);
+    }
+
+    #[test]
+    fn a_value_is_marked_to_its_end() {
+        for (line, before, expected) in [
+            ("image: web:latest # old", 7, 10),
+            ("verbs: ['*', get]", 8, 3),
+            ("verbs: [get, list]", 8, 3),
+            ("name: \"a # b\" # c", 6, 7),
+            ("name: \u{e9}t\u{e9}", 6, 3),
+            ("name: \"cut", 6, 4),
+            ("a:", 2, 1),
+        ] {
+            assert_eq!(marked(line, before), expected, "{line}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use provost_manifests::{Class, Document, Loaded, Position};
+use provost_manifests::{Class, Document, Loaded, Node, Position};
 use provost_model::{
     Checkpoint, Fingerprint, NotEvaluated, Outcome, Path, PolicyMeta, Severity, Subject, Verdict,
 };
@@ -41,6 +41,8 @@ pub struct Row {
     pub path: Path,
     /// Whether what `path` names is not there, so that `at` is its nearest ancestor's.
     pub is_missing: bool,
+    /// Whether at `at` stands one value that is neither mapping nor list.
+    pub is_whole: bool,
     pub message: String,
     pub patch: Option<serde_json::Value>,
     pub fingerprint: Fingerprint,
@@ -78,6 +80,7 @@ pub struct Counts {
     pub evaluated: usize,
     /// Resources of kinds that no policy matches, by kind.
     pub unmatched: BTreeMap<String, usize>,
+    /// Documents of files that a kustomization lists.
     pub unrendered: usize,
     pub severities: BTreeMap<Severity, usize>,
     pub policies: usize,
@@ -150,6 +153,7 @@ impl Report {
     }
 
     fn take(&mut self, sets: &[Set], document: &Document, evaluated: Evaluated) {
+        self.counts.unrendered += usize::from(document.unrendered.is_some());
         match (evaluated, &document.class) {
             (Evaluated::Verdicts(verdicts), Class::Resource(resource)) => {
                 if verdicts.is_empty() {
@@ -161,7 +165,6 @@ impl Report {
                     return;
                 }
                 self.counts.evaluated += 1;
-                self.counts.unrendered += usize::from(document.unrendered.is_some());
                 let subject = resource.subject();
                 let first = self.findings.len();
                 for (place, verdict) in verdicts {
@@ -209,6 +212,7 @@ impl Report {
         if matches!(verdict.outcome, Outcome::Fail | Outcome::Warn) {
             for finding in &verdict.findings {
                 *self.counts.severities.entry(verdict.severity).or_default() += 1;
+                let found = document.node.at_path(&finding.path);
                 self.findings.push(Row {
                     file: Arc::clone(&document.file),
                     at: document.node.locate(&finding.path),
@@ -216,7 +220,8 @@ impl Report {
                     binding: verdict.binding.to_string(),
                     severity: verdict.severity,
                     outcome: verdict.outcome,
-                    is_missing: document.node.depth_of(&finding.path) < finding.path.0.len(),
+                    is_whole: found.is_some_and(Node::is_scalar),
+                    is_missing: found.is_none(),
                     path: finding.path.clone(),
                     message: finding.message.clone(),
                     patch: finding.patch.clone(),

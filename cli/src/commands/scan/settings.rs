@@ -186,7 +186,7 @@ mod tests {
             ("exclude: [1]\n", "f:1:11: exclude: expected a text, found a number"),
             ("failOn: hihg\n", "f:1:9: failOn: unknown word \"hihg\""),
             ("- a\n", "f:1:1: expected a mapping"),
-            ("a: [\n", "f:2:1"),
+            ("a: [\n", "f:1:4"),
             ("namespace: a\n---\nnamespace: b\n", "f:3:1: there is a second document"),
         ] {
             let error = parse("f", text.into()).unwrap_err().to_string();

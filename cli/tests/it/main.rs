@@ -1,0 +1,7 @@
+//! The built program, run as people run it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod program;
+mod scan;
+mod scan_corpus;
