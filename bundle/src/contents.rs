@@ -21,6 +21,10 @@ pub struct Contents {
     pub files: BTreeMap<String, Bytes>,
 }
 
+/// The first engine that reads bundles of this layout. It moves only when the layout does: agents two
+/// minor versions back must go on taking new bundles.
+pub const OLDEST_ENGINE: EngineVersion = EngineVersion { major: 0, minor: 1, patch: 0 };
+
 /// What a manifest says beside its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -121,7 +125,7 @@ impl Contents {
             expires,
             scope,
             rings,
-            engine: EngineNeeds { minimum: EngineVersion::running(), builtins: Vec::new() },
+            engine: EngineNeeds { minimum: OLDEST_ENGINE, builtins: Vec::new() },
             limits: Limits::default(),
             content_digest: self.content_digest(),
             files: self.entries(),

@@ -1,20 +1,45 @@
 //! Strict JSON for signed objects: what two readers could take differently is refused.
 //!
-//! No name twice in an object, at any depth; no unknown field (each type says so itself); nothing
-//! after the end.
+//! No name twice in an object, at any depth; no unknown field (each type says so itself); no list in
+//! place of an object, which serde would fill by position; nothing after the end.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::Error;
 
-pub(crate) fn from_json<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Error> {
+pub(crate) fn from_json<T: DeserializeOwned + Serialize>(
+    what: &'static str,
+    bytes: &[u8],
+) -> Result<T, Error> {
     let malformed = |error: serde_json::Error| Error::Malformed { what, reason: error.to_string() };
     serde_json::from_slice::<NoDuplicates>(bytes).map_err(malformed)?;
-    serde_json::from_slice(bytes).map_err(malformed)
+    let read: T = serde_json::from_slice(bytes).map_err(malformed)?;
+    let given: Value = serde_json::from_slice(bytes).map_err(malformed)?;
+    let meant = serde_json::to_value(&read).map_err(malformed)?;
+    if !has_shape_of(&given, &meant) {
+        let reason = "a list stands where an object is expected".to_owned();
+        return Err(Error::Malformed { what, reason });
+    }
+    Ok(read)
+}
+
+/// Whether there is an object wherever `meant` has one.
+fn has_shape_of(given: &Value, meant: &Value) -> bool {
+    match (given, meant) {
+        (Value::Object(given), Value::Object(meant)) => meant
+            .iter()
+            .all(|(name, meant)| given.get(name).is_none_or(|given| has_shape_of(given, meant))),
+        (Value::Array(given), Value::Array(meant)) => {
+            given.iter().zip(meant).all(|(given, meant)| has_shape_of(given, meant))
+        }
+        (_, Value::Object(_)) => false,
+        _ => true,
+    }
 }
 
 /// The bytes to sign: indented, so that people can read what they sign.
