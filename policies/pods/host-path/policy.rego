@@ -44,7 +44,7 @@ violation contains finding if {
 	some volume in pods.volumes
 	pods.field(volume, ["hostPath"]) != null
 	finding := {
-		"msg": concat("", [volume.label, " is a folder or file of the node: use another kind of volume than hostPath"]),
+		"msg": concat("", [volume.label, " is a path of the node: use a claim, an emptyDir or a CSI volume instead of hostPath"]),
 		"path": pods.path(volume, ["hostPath"]),
 	}
 }

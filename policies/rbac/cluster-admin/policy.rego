@@ -66,7 +66,7 @@ violation contains finding if {
 	who := rbac.described(subject)
 	not objects.matches_any(parameters.list("allowed_subjects"), who)
 	finding := {
-		"msg": concat("", [who, " gets cluster-admin", rbac.extent, ": bind a role with less"]),
+		"msg": concat("", [who, " gets cluster-admin", rbac.extent, ": bind a role that grants less"]),
 		"path": ["subjects", index],
 	}
 }

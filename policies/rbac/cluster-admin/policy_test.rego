@@ -27,7 +27,7 @@ test_every_subject_is_a_finding if {
 	result := found("ClusterRoleBinding", binding, {})
 	{finding.path | some finding in result} == {["subjects", 0], ["subjects", 1]}
 	some finding in result
-	finding.msg == "ServiceAccount:ci/runner gets cluster-admin everywhere: bind a role with less"
+	finding.msg == "ServiceAccount:ci/runner gets cluster-admin everywhere: bind a role that grants less"
 }
 
 test_a_role_binding_says_where if {
