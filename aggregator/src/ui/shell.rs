@@ -194,6 +194,8 @@ pub enum Face {
     Exempt,
     NotEvaluated,
     Stale,
+    /// No state of a verdict: a finding that is over.
+    Closed,
 }
 
 impl Face {
@@ -219,6 +221,7 @@ impl Face {
             Self::Exempt => "exempt",
             Self::NotEvaluated => "notevaluated",
             Self::Stale => "stale",
+            Self::Closed => "idle",
         }
     }
 
@@ -226,6 +229,7 @@ impl Face {
     pub const fn word(self) -> &'static str {
         match self {
             Self::NotEvaluated => "not evaluated",
+            Self::Closed => "closed",
             other => other.class(),
         }
     }
@@ -241,6 +245,7 @@ impl Face {
             Self::Exempt => "X",
             Self::NotEvaluated => "N",
             Self::Stale => "S",
+            Self::Closed => "C",
         }
     }
 }
