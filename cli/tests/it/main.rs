@@ -5,3 +5,4 @@
 mod program;
 mod scan;
 mod scan_corpus;
+mod trust;

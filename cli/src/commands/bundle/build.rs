@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use provost_bundle::layout::{self, BundleDir};
-use provost_bundle::{Header, contents};
+use provost_bundle::{Bundle, Header, contents};
+use provost_engine::selftest::{self, TestOutcome, TestResult};
 use provost_model::LabelSelector;
 use provost_trust::Timestamp;
 use provost_trust::manifest::Ring;
@@ -57,12 +58,19 @@ pub struct Args {
     /// belongs to the first one that fits.
     #[arg(long = "ring", value_parser = ring, value_name = "NAME:TIME[:KEY=VALUE,...]")]
     rings: Vec<Ring>,
+    /// Do not run the policies' tests and examples first. The hub runs them all the same.
+    #[arg(long)]
+    skip_tests: bool,
     #[command(flatten)]
     output: Output,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let source = open::tree(&args.policies)?;
+    if !args.skip_tests && !passes(source.bundle()) {
+        eprintln!("nothing was built: see 'provost test {}'", args.policies.display());
+        return Ok(Exit::Violations);
+    }
     let contents = contents::pack(&source);
     let created = args.created.unwrap_or_else(lifetime::now);
     let manifest = contents.manifest(Header {
@@ -112,6 +120,19 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Clean)
+}
+
+/// Runs what the hub and every agent will run; prints what fails.
+fn passes(bundle: &Bundle) -> bool {
+    let results = selftest::run(bundle);
+    let failed = results.iter().filter(|result| result.outcome != TestOutcome::Pass);
+    let mut good = true;
+    for TestResult { file, line, name, expected, actual, .. } in failed {
+        good = false;
+        let place = if *line == 0 { file.clone() } else { format!("{file}:{line}") };
+        eprintln!("{place}: {name}: expected {expected}, got {actual}");
+    }
+    good
 }
 
 fn selector(pairs: &[(String, String)]) -> LabelSelector {
