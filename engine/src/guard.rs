@@ -1,8 +1,25 @@
 //! What a policy must be to load, so that what loads gives OPA's answer.
+//!
+//! In this order: the text parses; `check` refuses what cannot be mended, as the author wrote it;
+//! `rewrite` mends, step by step; then all modules together: every call reaches a function that
+//! may be called, and no rule needs itself.
+
+mod calls;
+mod check;
+mod recursion;
+mod rewrite;
+mod visit;
 
 use provost_bundle::{Diagnostic, Module};
 use provost_model::Code;
 use regorus::Engine;
+use regorus::unstable::{self, Ref};
+
+use crate::unit;
+
+/// Steps of rewriting: one more than the deepest nesting of things that are rewritten. The
+/// parser's own limit of 32 levels keeps real text far below it.
+const MAX_STEPS: usize = 100;
 
 /// What a module is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +30,66 @@ pub(crate) enum Role {
     Test,
 }
 
-/// Adds the modules to the engine.
+/// Adds the modules to the engine, checked and rewritten.
 pub(crate) fn load(
     engine: &mut Engine,
     modules: &[(&Module, Role)],
 ) -> Result<(), Vec<Diagnostic>> {
+    let mut problems = Vec::new();
     for (module, _) in modules {
-        engine
-            .add_policy(module.path.clone(), module.text.to_string())
-            .map_err(|error| vec![diagnostic_of(&error.to_string(), &module.path)])?;
+        match prepare(module) {
+            Ok(text) => {
+                let added = engine.add_policy(module.path.clone(), text);
+                problems.extend(added.err().map(|e| diagnostic_of(&e.to_string(), &module.path)));
+            }
+            Err(found) => problems.extend(found),
+        }
     }
-    Ok(())
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let role_of = |parsed: &Ref<unstable::Module>| {
+        let path = parsed.package.span.source.file();
+        let module = modules.iter().find(|(module, _)| module.path == *path);
+        module.map_or(Role::Policy, |(_, role)| *role)
+    };
+    let parsed: Vec<(Ref<unstable::Module>, Role)> =
+        engine.get_modules().iter().map(|parsed| (parsed.clone(), role_of(parsed))).collect();
+    problems.extend(calls::check(&parsed));
+    problems.extend(recursion::check(parsed.iter().map(|(module, _)| module)));
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// The module's text as the engine must read it.
+fn prepare(module: &Module) -> Result<String, Vec<Diagnostic>> {
+    let mut text = module.text.to_string();
+    if let Some(at) = text.find(rewrite::RESERVED) {
+        let line = u32::try_from(text[..at].lines().count()).unwrap_or(u32::MAX);
+        let message = format!("names that start with {} are reserved", rewrite::RESERVED);
+        return Err(vec![
+            Diagnostic::new(&module.path, Code::CompileFailed, message).at(line.max(1), 0),
+        ]);
+    }
+    let mut names = 0;
+    for step in 0..MAX_STEPS {
+        let mut engine = unit::bare_engine();
+        engine
+            .add_policy(module.path.clone(), text.clone())
+            .map_err(|error| vec![diagnostic_of(&error.to_string(), &module.path)])?;
+        let Some(parsed) = engine.get_modules().first().cloned() else { break };
+        if step == 0 {
+            let problems = check::module(&parsed);
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+        }
+        match rewrite::step(&parsed, &text, &mut names) {
+            Some(rewritten) => text = rewritten,
+            None => return Ok(text),
+        }
+    }
+    let message = "the policy nests too deeply";
+    Err(vec![Diagnostic::new(&module.path, Code::CompileFailed, message)])
 }
 
 /// Refuses a policy without the rule that everything is about.

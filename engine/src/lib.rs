@@ -4,6 +4,7 @@
 //! is asked), `input` (what a policy sees), `guard` and `unit` (one policy compiled), `compiled`
 //! and `set` (bindings and their verdicts), `evaluator` (lanes of threads), `selftest`.
 
+mod builtin;
 mod canonical;
 mod compiled;
 mod contain;

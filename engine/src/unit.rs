@@ -107,6 +107,7 @@ pub(crate) fn engine(
 /// An engine that is as strict as every other here, without modules.
 pub(crate) fn bare_engine() -> Engine {
     let mut engine = Engine::new();
+    crate::builtin::install(&mut engine);
     engine.set_strict_builtin_errors(false);
     engine.set_gather_prints(true);
     engine.set_execution_timer_config(timer(COMPILE_LIMIT));
