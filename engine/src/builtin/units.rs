@@ -32,9 +32,10 @@ pub(super) fn parse_bytes(operands: &[Value]) -> Answer {
     let Some((amount, unit)) = amount_and_unit(text) else { return Ok(Value::Undefined) };
     let Some(times) = factor(unit, true) else { return Ok(Value::Undefined) };
     let Some(amount) = Amount::parse(amount) else { return Ok(Value::Undefined) };
-    amount.scaled(Factor { times, by: 1 })?.whole()
+    Ok(amount.scaled(Factor { times, by: 1 })?.whole())
 }
 
+#[derive(Clone, Copy)]
 struct Factor {
     times: i128,
     by: i128,
@@ -76,14 +77,14 @@ impl Amount {
         Ok(Self { over, under })
     }
 
-    fn whole(&self) -> Answer {
-        Ok(Value::from(self.over / self.under))
+    fn whole(&self) -> Value {
+        Value::from(self.over / self.under)
     }
 
     /// With ten decimals at most, half away from zero.
     fn decimal(&self) -> Answer {
         if self.over % self.under == 0 {
-            return self.whole();
+            return Ok(self.whole());
         }
         let scale = 10_i128.pow(DECIMALS);
         let scaled = self.over.checked_mul(scale).ok_or(TOO_LARGE)?;

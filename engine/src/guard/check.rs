@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use provost_bundle::Diagnostic;
 use provost_model::Code;
-use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Rule, RuleHead, Span};
+use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead, Span};
 
 use super::rewrite;
 use super::visit::{self, Node};
@@ -44,7 +44,7 @@ fn expression(node: &Expr, found: &mut Vec<Diagnostic>) {
         Expr::Call { fcn, params, .. } => {
             adjacent(fcn.span(), node.span(), '(', found);
             if visit::dotted(fcn).is_some_and(|name| name == ["sprintf"]) {
-                sprintf(node.span(), params.iter().map(AsRef::as_ref).collect(), found);
+                sprintf(node.span(), params, found);
             }
         }
         Expr::RefBrack { refr, .. } => adjacent(refr.span(), node.span(), '[', found),
@@ -183,11 +183,11 @@ fn adjacent(before: &Span, whole: &Span, bracket: char, found: &mut Vec<Diagnost
 }
 
 /// A format and its arguments must be there to be read: one verb for each argument.
-fn sprintf(span: &Span, params: Vec<&Expr>, found: &mut Vec<Diagnostic>) {
+fn sprintf(span: &Span, params: &[Ref<Expr>], found: &mut Vec<Diagnostic>) {
     let (
         Some(Expr::String { value, .. } | Expr::RawString { value, .. }),
         Some(Expr::Array { items, .. }),
-    ) = (params.first(), params.get(1))
+    ) = (params.first().map(AsRef::as_ref), params.get(1).map(AsRef::as_ref))
     else {
         let hint = "write the format and the list of arguments in place, or use concat";
         return found.push(refuse(span, "sprintf of a format that is not written out", hint));

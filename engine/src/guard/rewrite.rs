@@ -240,7 +240,7 @@ pub(super) fn operands<'a>(negated: &'a Expr, globals: &BTreeSet<String>) -> Vec
     match negated {
         // A reference itself may be undefined under `not`; what it is indexed with may not.
         Expr::RefDot { .. } | Expr::RefBrack { .. } => {
-            inside_reference(negated, globals, &mut found)
+            inside_reference(negated, globals, &mut found);
         }
         Expr::Call { params, .. } => {
             params.iter().for_each(|param| operand(param, globals, &mut found));

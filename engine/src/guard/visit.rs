@@ -1,6 +1,6 @@
 //! Walks over a module's syntax tree, parents before children.
 
-use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead};
+use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Rule, RuleHead};
 
 /// What a visitor is shown.
 #[derive(Clone, Copy)]
@@ -31,16 +31,33 @@ pub(super) fn rule<'a>(rule: &'a Rule, see: Visitor<'a, '_>) {
     }
 }
 
-/// The expressions of a rule's head.
-fn head_parts(head: &RuleHead) -> Vec<&Ref<Expr>> {
+/// The expressions of a rule's head, without its name.
+fn head_parts(head: &RuleHead) -> Vec<&Expr> {
     match head {
         RuleHead::Compr { refr, assign, .. } => {
-            [refr].into_iter().chain(assign.iter().map(|assign| &assign.value)).collect()
+            let value = assign.iter().map(|assign| assign.value.as_ref());
+            indexes(refr).into_iter().chain(value).collect()
         }
-        RuleHead::Set { refr, key, .. } => [refr].into_iter().chain(key).collect(),
+        RuleHead::Set { refr, key, .. } => {
+            indexes(refr).into_iter().chain(key.iter().map(AsRef::as_ref)).collect()
+        }
         RuleHead::Func { args, assign, .. } => {
-            args.iter().chain(assign.iter().map(|assign| &assign.value)).collect()
+            let value = assign.iter().map(|assign| assign.value.as_ref());
+            args.iter().map(AsRef::as_ref).chain(value).collect()
         }
+    }
+}
+
+/// What a reference is indexed with.
+fn indexes(node: &Expr) -> Vec<&Expr> {
+    match node {
+        Expr::RefDot { refr, .. } => indexes(refr),
+        Expr::RefBrack { refr, index, .. } => {
+            let mut all = indexes(refr);
+            all.push(index);
+            all
+        }
+        _ => Vec::new(),
     }
 }
 
