@@ -10,7 +10,9 @@
 //! * between SnapshotBegin and SnapshotEnd stands no change of a verdict.
 
 pub mod outbox;
+mod reported;
 pub mod reporter;
 
 pub use outbox::{AckError, Item, Outbox, Position, SealedBatch};
+pub use reported::reported;
 pub use reporter::{AdmissionLost, Reporter};

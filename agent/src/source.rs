@@ -5,6 +5,8 @@
 //! agent was down, a watch broke) are found by whoever receives the changes: what a finished
 //! listing of a scope did not mention exists no more.
 
+pub mod manifests;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,6 +25,10 @@ pub enum Change {
     Begin(Scope),
     Exists(Box<Observed>),
     Gone {
+        subject: ResourceRef,
+    },
+    /// Known from before and not readable now: neither changed nor gone.
+    Unreadable {
         subject: ResourceRef,
     },
     /// The listing of `scope` is complete: what it did not mention is gone.

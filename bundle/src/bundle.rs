@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use provost_model::binding::Origin;
-use provost_model::{Binding, Labels, PolicyId, PolicyMeta};
+use provost_model::{Binding, Digest, Labels, PolicyId, PolicyMeta};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -92,6 +92,18 @@ pub struct ExampleCluster {
 }
 
 impl Bundle {
+    /// No policies: what an agent has before its first bundle.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            policies: Vec::new(),
+            libraries: Vec::new(),
+            library_tests: Vec::new(),
+            bindings: Vec::new(),
+            origin: Origin::Local(Digest::of(&[])),
+        }
+    }
+
     #[must_use]
     pub fn policy(&self, id: &PolicyId) -> Option<&Policy> {
         self.policies.iter().find(|policy| policy.meta.id == *id)

@@ -93,6 +93,10 @@ impl CompiledPolicy {
         &self.meta.id
     }
 
+    pub(crate) const fn meta(&self) -> &PolicyMeta {
+        &self.meta
+    }
+
     pub(crate) fn kinds(&self) -> &[KindSelector] {
         &self.meta.kinds
     }

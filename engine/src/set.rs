@@ -10,7 +10,7 @@ use std::time::Duration;
 use provost_bundle::{Bundle, Diagnostic, Policy};
 use provost_model::policy::Checkpoint;
 use provost_model::verdict::{NotEvaluated, NotEvaluatedReason};
-use provost_model::{BindingId, Digest, KindSelector, PolicyId, PolicySet, Verdict};
+use provost_model::{BindingId, Digest, KindSelector, PolicyId, PolicyMeta, PolicySet, Verdict};
 use regorus::Value;
 
 use crate::compiled::{CompiledPolicy, Question};
@@ -99,6 +99,13 @@ impl CompiledSet {
             .entries
             .binary_search_by(|entry| (&entry.policy, &entry.binding).cmp(&(policy, binding)))
             .ok()
+    }
+
+    /// What a policy of the set says about itself.
+    #[must_use]
+    pub fn meta(&self, policy: &PolicyId) -> Option<&PolicyMeta> {
+        let found = self.policies.binary_search_by(|compiled| compiled.id().cmp(policy));
+        found.ok().and_then(|index| self.policies.get(index)).map(CompiledPolicy::meta)
     }
 
     /// What is wrong with policies and bindings that are not evaluated for it.

@@ -26,4 +26,4 @@ pub use document::{Class, Document, Problem, ProblemKind, Resource, Why};
 pub use load::{Loaded, Options, load};
 pub use node::{Entry, Node, Position, Value};
 pub use read::{Content, read_bytes};
-pub use walk::{BadPattern, Exclude};
+pub use walk::{BadPattern, Exclude, Input, Source, Walk, walk};
