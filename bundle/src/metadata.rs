@@ -52,6 +52,9 @@ struct Custom {
     remediation: String,
 }
 
+/// Longest title.
+const MAX_TITLE_BYTES: usize = 120;
+
 /// The comment block, and where it starts.
 struct Block {
     /// Comment marks are spaces, so that columns stay.
@@ -88,6 +91,13 @@ pub(crate) fn check(meta: &PolicyMeta) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
     if meta.title.trim().is_empty() {
         problems.push(("title", "the title is empty".to_owned()));
+    }
+    // A title reaches terminals and pages before anyone has verified it.
+    if meta.title.chars().any(char::is_control) || meta.title.len() > MAX_TITLE_BYTES {
+        problems.push((
+            "title",
+            format!("the title must be one line of at most {MAX_TITLE_BYTES} bytes"),
+        ));
     }
     if meta.kinds.is_empty() || meta.kinds.iter().any(|selector| selector.kinds.is_empty()) {
         problems.push(("kinds", "name at least one kind in every entry of kinds".to_owned()));
@@ -207,6 +217,7 @@ package provost.pods.privileged_container
             ("default: []", "default: 3", 15, 5, "array"),
             ("requires: [exempt_images]", "requires: [other]", 16, 5, "other"),
             ("title: No privileged container", "title: \"\"", 4, 3, "title"),
+            ("title: No privileged container", "title: \"red \\e[31m\"", 4, 3, "one line"),
             ("strength: full", "strength: total", 18, 80, "partial"),
         ] {
             let problem = problem(from, to);

@@ -173,5 +173,10 @@ impl Walk {
 }
 
 fn unreadable(file: &str, error: &std::io::Error) -> Diagnostic {
-    Diagnostic::new(file, Code::NotFound, format!("cannot be read: {error}"))
+    let code = match error.kind() {
+        std::io::ErrorKind::NotFound => Code::NotFound,
+        std::io::ErrorKind::PermissionDenied => Code::Forbidden,
+        _ => Code::Invalid,
+    };
+    Diagnostic::new(file, code, format!("cannot be read: {error}"))
 }

@@ -107,7 +107,8 @@ pub fn check_set<B: AsRef<[u8]>>(
     entries: &[FileEntry],
     files: &BTreeMap<String, B>,
 ) -> Result<(), Error> {
-    if let Some(path) = files.keys().find(|path| entries.iter().all(|e| e.path != **path)) {
+    let listed: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
+    if let Some(path) = files.keys().find(|path| !listed.contains(path.as_str())) {
         return Err(Error::FileUnexpected { path: path.clone() });
     }
     for entry in entries {

@@ -61,12 +61,16 @@ pub fn verify(
     root: &TrustedRoot,
     envelope: &Envelope,
 ) -> Result<(Verified<Grant>, Authority), Error> {
-    let by_operator = root.verify(Role::Operator, payload_type::GRANT, envelope);
-    let (payload, authority) = match by_operator {
+    let (payload, authority) = match root.verify(Role::Operator, payload_type::GRANT, envelope) {
         Ok(payload) => (payload, Authority::Operator),
-        Err(error @ Error::BadSignature { .. }) => return Err(error),
-        Err(_) => {
-            (root.verify(Role::Director, payload_type::GRANT, envelope)?, Authority::Director)
+        Err(by_operator) => {
+            let by_director = root.verify(Role::Director, payload_type::GRANT, envelope);
+            // Of two refusals, a signature that does not fit says more than one that is missing.
+            let payload = by_director.map_err(|by_director| match by_operator {
+                Error::BadSignature { .. } => by_operator,
+                _ => by_director,
+            })?;
+            (payload, Authority::Director)
         }
     };
     Ok((payload.try_map(Grant::parse)?, authority))

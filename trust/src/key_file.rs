@@ -84,7 +84,7 @@ fn read(bytes: &[u8]) -> Result<KeyFile, Error> {
         let (size, limit) = (bytes.len() as u64, MAX_KEY_FILE_BYTES as u64);
         return Err(Error::TooLarge { what: WHAT, size, limit });
     }
-    let file: KeyFile = strict::from_json(WHAT, bytes)?;
+    let file: KeyFile = strict::from_secret_json(WHAT, bytes)?;
     if file.version != FORMAT_VERSION {
         let field = format!("version {}", file.version);
         return Err(Error::Unsupported { what: WHAT, field });

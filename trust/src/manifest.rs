@@ -229,6 +229,10 @@ impl PolicyManifest {
         if self.created >= self.expires {
             return malformed("it expires before it was created");
         }
+        let named = |ring: &Ring| !ring.name.is_empty() && strict::is_plain_line(&ring.name);
+        if !self.rings.iter().all(named) {
+            return malformed("a ring has no name, or one that is no line of text");
+        }
         if self.rings.iter().any(|ring| ring.soak_seconds != 0) {
             return unsupported("rings.soakSeconds");
         }

@@ -174,6 +174,9 @@ impl Root {
             if !Role::ALL.iter().any(|role| self.role(*role).keys.contains(key_id)) {
                 return malformed(format!("key {key_id} holds no role"));
             }
+            if !strict::is_plain_line(&record.name) {
+                return malformed(format!("the name of key {key_id} is no line of text"));
+            }
         }
         for role in Role::ALL {
             self.check_role(*role)?;

@@ -17,8 +17,7 @@ pub(crate) fn from_json<T: DeserializeOwned + Serialize>(
     bytes: &[u8],
 ) -> Result<T, Error> {
     let malformed = |error: serde_json::Error| Error::Malformed { what, reason: error.to_string() };
-    serde_json::from_slice::<NoDuplicates>(bytes).map_err(malformed)?;
-    let read: T = serde_json::from_slice(bytes).map_err(malformed)?;
+    let read: T = from_secret_json(what, bytes)?;
     let given: Value = serde_json::from_slice(bytes).map_err(malformed)?;
     let meant = serde_json::to_value(&read).map_err(malformed)?;
     if !has_shape_of(&given, &meant) {
@@ -27,6 +26,25 @@ pub(crate) fn from_json<T: DeserializeOwned + Serialize>(
     }
     Ok(read)
 }
+
+/// As [`from_json`] but for the lists: it makes no copy of what it reads.
+pub(crate) fn from_secret_json<T: DeserializeOwned>(
+    what: &'static str,
+    bytes: &[u8],
+) -> Result<T, Error> {
+    let malformed = |error: serde_json::Error| Error::Malformed { what, reason: error.to_string() };
+    serde_json::from_slice::<NoDuplicates>(bytes).map_err(malformed)?;
+    serde_json::from_slice(bytes).map_err(malformed)
+}
+
+/// Whether `text` is one line that a terminal shows as it is. Names in signed objects reach people
+/// before anyone has verified them.
+pub(crate) fn is_plain_line(text: &str) -> bool {
+    text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control)
+}
+
+/// The longest name for people.
+const MAX_NAME_BYTES: usize = 255;
 
 /// Whether there is an object wherever `meant` has one.
 fn has_shape_of(given: &Value, meant: &Value) -> bool {

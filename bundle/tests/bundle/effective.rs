@@ -134,6 +134,16 @@ fn a_revision_follows_rules_libraries_and_parameters_and_nothing_else() {
     assert!(changed(Tree::new().replace(bindings, "action: warn", "action: deny")).is_empty());
 }
 
+/// It stands in every record's policy set: a change here makes every verdict look new.
+#[test]
+fn revisions_are_golden() {
+    let bundle = Tree::new().read().unwrap().into_bundle();
+    let entries = effective(&bundle, &Labels::new()).policy_set().entries;
+    let lines: Vec<String> =
+        entries.iter().map(|e| format!("{}/{} {}", e.policy, e.binding, e.revision)).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
 #[test]
 fn explain_tells_of_every_binding() {
     let bundle = Tree::new().read().unwrap().into_bundle();

@@ -12,4 +12,5 @@ mod tree;
 mod built;
 mod effective;
 mod library;
+mod properties;
 mod source;

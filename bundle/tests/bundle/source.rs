@@ -234,3 +234,32 @@ fn a_tree_without_a_policy_is_a_mistake() {
         "tree: NOT_FOUND: there is no policy in it (a policy stands in <area>/<policy>/policy.rego)"
     );
 }
+
+#[test]
+fn an_alias_bomb_is_told_and_not_unfolded() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let before = level - 1;
+        let all = vec![format!("*a{before}"); 10].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{all}]\n"));
+    }
+    let metadata: String = bomb.lines().map(|line| format!("# {line}\n")).collect();
+    for (path, text) in [
+        ("pods/privileged/examples/pass/two.yaml", bomb.clone()),
+        ("bindings/edge.yaml", bomb.clone()),
+        ("pods/privileged/examples/fail/one.input.yaml", bomb.clone()),
+        ("pods/privileged/policy.rego", format!("# METADATA\n{metadata}package x\n")),
+    ] {
+        let problems = Tree::new().with(path, &text).read().expect_err(path);
+        assert!(problems.iter().any(|problem| problem.file.ends_with(path)), "{problems:?}");
+    }
+}
+
+#[test]
+fn line_ends_of_another_system_are_read() {
+    let policy = "pods/privileged/policy.rego";
+    let text = crate::tree::PRIVILEGED.replace('\n', "\r\n");
+    let bundle = Tree::new().with(policy, &text).read().unwrap().into_bundle();
+    assert_eq!(bundle.policies[0].module.package, "provost.pods.privileged");
+    assert_eq!(bundle.policies[0].meta.title, "No privileged container");
+}

@@ -80,6 +80,10 @@ impl Tree {
         self.with(path, &text)
     }
 
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.0.get(path).map(String::as_str)
+    }
+
     pub fn read(&self) -> Result<Source, Vec<Diagnostic>> {
         let files =
             self.0.iter().map(|(path, text)| (path.clone(), Bytes::from(text.clone()))).collect();

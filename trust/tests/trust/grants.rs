@@ -34,6 +34,16 @@ fn it_tells_whose_word_it_is() {
 }
 
 #[test]
+fn a_broken_signature_of_an_operator_is_told_but_takes_nothing_from_the_director() {
+    let mut broken = signed(grant().to_unsigned(), &[operator_key()]);
+    broken.signatures[0].signature[0] ^= 1;
+    let error = verify(&trusted(), &broken).unwrap_err();
+    assert!(matches!(error, Error::BadSignature { key_id, .. } if key_id == operator_key().id()));
+    broken.add_signature(&director_key());
+    assert_eq!(verify(&trusted(), &broken).unwrap().1, Authority::Director);
+}
+
+#[test]
 fn the_directors_word_gives_way_and_never_comes_back() {
     let director = held(5, Authority::Director);
     assert_eq!(asked(&grant(), operator_key(), Some(&director)), Ok(Authority::Operator));

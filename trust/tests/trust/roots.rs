@@ -147,6 +147,10 @@ fn a_root_that_could_not_hold_is_not_written() {
             }),
         ),
         (
+            "a name that moves the cursor",
+            next(1, |r| r.add_key(Role::Policy, stranger().public(), "a\u{1b}[2J")),
+        ),
+        (
             "key without a role",
             next(1, |r| {
                 r.role_mut(Role::Policy).keys.clear();
