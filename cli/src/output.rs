@@ -1,5 +1,6 @@
 //! What commands share when they print: colours that switch off, and the output formats.
 
+use std::borrow::Cow;
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -79,6 +80,17 @@ pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
         Style::Cyan => 36,
     };
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+/// Text from elsewhere, such as a name in a manifest, that cannot steer a terminal.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let steers =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |c: char| if steers(c) { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(shown).collect())
 }
 
 pub fn error_label() -> String {

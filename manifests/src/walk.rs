@@ -138,12 +138,15 @@ impl Walker<'_> {
 
     /// `above` are the canonical folders on the way here, this one last.
     fn folder(&mut self, folder: &Path, above: &mut Vec<PathBuf>) {
-        let mut names: Vec<PathBuf> = match fs::read_dir(folder) {
-            Ok(entries) => entries.filter_map(Result::ok).map(|entry| entry.path()).collect(),
+        let entries = fs::read_dir(folder).and_then(|entries| {
+            entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>()
+        });
+        let mut paths = match entries {
+            Ok(paths) => paths,
             Err(error) => return self.failed(folder, &error),
         };
-        names.sort();
-        for path in names {
+        paths.sort();
+        for path in paths {
             if self.full {
                 return;
             }

@@ -19,7 +19,7 @@ use provost_manifests::load;
 use provost_model::Severity;
 
 use crate::exit::Exit;
-use crate::output::{Style, error_label, paint};
+use crate::output::{Style, error_label, paint, printable};
 use report::Report;
 
 /// Check YAML and JSON manifests against policies, offline.
@@ -120,7 +120,7 @@ fn print(report: &Report, format: Format) -> anyhow::Result<()> {
         written => written?,
     }
     for problem in &report.problems {
-        eprintln!("{} {}", error_label(), problem.text());
+        eprintln!("{} {}", error_label(), printable(&problem.text()));
         eprintln!("  {} {}", paint(Style::Dim, "help:"), problem.hint);
     }
     for warning in &report.warnings {

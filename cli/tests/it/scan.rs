@@ -62,6 +62,19 @@ policy allowed-registries was not evaluated, INACTIVE: set the parameter allowed
 }
 
 #[test]
+fn a_manifest_cannot_steer_the_terminal() {
+    let folder = tempdir().unwrap();
+    write(
+        folder.path(),
+        "a.yaml",
+        PRIVILEGED.replace("- name: web", "- name: \"w\\e[31mb\\u202e\""),
+    );
+    let said = provost(folder.path(), &["--color", "never", "scan", "a.yaml"], "");
+    assert!(said.out.contains("w\\u{1b}[31mb\\u{202e}"), "{}", said.out);
+    assert!(!said.out.contains('\u{1b}'), "{}", said.out);
+}
+
+#[test]
 fn a_finding_for_programs() {
     let folder = tempdir().unwrap();
     write(folder.path(), "web.yaml", PRIVILEGED);

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use provost_model::Severity;
 
 use super::report::{Report, Row};
-use crate::output::{Style, paint};
+use crate::output::{Style, paint, printable};
 
 /// Longest piece of a line that is shown.
 const MAX_EXCERPT_CHARS: usize = 100;
@@ -28,9 +28,10 @@ pub fn write(out: &mut dyn Write, report: &Report) -> io::Result<()> {
 
 fn write_file(out: &mut dyn Write, report: &Report, rows: &[Row]) -> io::Result<()> {
     let Some(first) = rows.first() else { return Ok(()) };
-    writeln!(out, "{}", paint(Style::Bold, &first.file))?;
+    writeln!(out, "{}", paint(Style::Bold, printable(&first.file)))?;
     if let Some(by) = &first.unrendered {
-        let note = format!("unrendered: {by} lists this file, what it renders may differ");
+        let note =
+            format!("unrendered: {} lists this file, what it renders may differ", printable(by));
         writeln!(out, "{}", paint(Style::Dim, note))?;
     }
     let lines: Vec<&str> =
@@ -71,13 +72,15 @@ fn write_policy(out: &mut dyn Write, rows: &[&Row], lines: &[&str]) -> io::Resul
 }
 
 fn write_row(out: &mut dyn Write, row: &Row, lines: &[&str]) -> io::Result<()> {
-    let place = format!("{}:{}", row.file, row.at);
-    writeln!(out, "    {} {}", paint(Style::Cyan, place), paint(Style::Dim, &row.subject))?;
+    let place = format!("{}:{}", printable(&row.file), row.at);
+    let subject = row.subject.to_string();
+    let message = printable(&row.message);
+    writeln!(out, "    {} {}", paint(Style::Cyan, place), paint(Style::Dim, printable(&subject)))?;
     let number = row.at.line.to_string();
     let margin = " ".repeat(number.len());
     let index = usize::try_from(row.at.line).unwrap_or(usize::MAX).saturating_sub(1);
     let Some((excerpt, before)) = lines.get(index).map(|line| excerpt(line, row.at.column)) else {
-        return writeln!(out, "      {}", row.message);
+        return writeln!(out, "      {message}");
     };
     let bar = paint(Style::Blue, "\u{2502}");
     writeln!(out, "      {} {bar} {excerpt}", paint(Style::Blue, &number))?;
@@ -87,12 +90,16 @@ fn write_row(out: &mut dyn Write, row: &Row, lines: &[&str]) -> io::Result<()> {
         (false, false) => key_length(&excerpt, before),
     };
     let mark = paint(color(row.severity), "^".repeat(marks));
-    writeln!(out, "      {margin} {bar} {}{mark} {}", " ".repeat(before), row.message)?;
+    writeln!(out, "      {margin} {bar} {}{mark} {message}", " ".repeat(before))?;
     let missing = if row.is_missing { " is missing" } else { "" };
     if row.path.0.is_empty() {
         return Ok(());
     }
-    writeln!(out, "      {margin} {bar} {}", paint(Style::Dim, format!("{}{missing}", row.path)))
+    writeln!(
+        out,
+        "      {margin} {bar} {}",
+        paint(Style::Dim, printable(&format!("{}{missing}", row.path)))
+    )
 }
 
 /// How long the value is that stands at a column: to the end of its line, without a comment and
@@ -136,7 +143,13 @@ fn write_left(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     }
     writeln!(out, "{}", paint(Style::Bold, "not evaluated"))?;
     for left in &report.left {
-        writeln!(out, "  {}:{} {}", left.file, left.at.line, paint(Style::Dim, left.why))?;
+        writeln!(
+            out,
+            "  {}:{} {}",
+            printable(&left.file),
+            left.at.line,
+            paint(Style::Dim, left.why)
+        )?;
     }
     writeln!(out)
 }

@@ -20,7 +20,7 @@ impl Progress {
     }
 
     pub fn evaluating(&self, documents: usize) {
-        self.style("{spinner} evaluating {wide_bar} {pos}/{len}");
+        self.style("{spinner} evaluating {bar:30} {pos}/{len}");
         self.bar.set_length(documents as u64);
     }
 
