@@ -1,6 +1,15 @@
 //! The agent: what a cluster runs to know whether it keeps to its policies, and to report it.
 
 pub mod admission;
+pub mod bundles;
+pub mod cli;
 pub mod cluster;
+pub mod config;
+pub mod disk;
+pub mod identity;
 pub mod report;
+pub mod run;
 pub mod source;
+pub mod status;
+pub mod trust_state;
+pub mod uplink;

@@ -1,2 +1,71 @@
-//! Placeholder until the daemon lands.
-fn main() {}
+//! `provost-agent`: reads its settings, runs, and says how it ended by its exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use provost_agent::cli::{Cli, Command, Run};
+use provost_agent::config::Config;
+use provost_agent::run::Agent;
+use provost_runtime::clock::System;
+use provost_runtime::shutdown::Shutdown;
+use provost_runtime::tasks::Tasks;
+use provost_runtime::{admin, config, telemetry, tls};
+
+/// What tasks get to end after the signal, before they are cut off.
+const GRACE: Duration = Duration::from_secs(20);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tls::install_crypto_provider();
+    let outcome = match Cli::parse().command {
+        Command::Run(arguments) => return run(&arguments).await,
+        Command::Status(arguments) => arguments.run().await,
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("provost-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Run) -> ExitCode {
+    let settings = match arguments.config() {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("provost-agent: {:#}", anyhow::Error::from(error));
+            return ExitCode::from(config::EXIT_CODE);
+        }
+    };
+    let _telemetry = match telemetry::init("provost-agent", &settings.log) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("provost-agent: {:#}", anyhow::Error::from(error));
+            return ExitCode::from(config::EXIT_CODE);
+        }
+    };
+    match serve(settings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the agent ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(settings: Config) -> anyhow::Result<()> {
+    let shutdown = Shutdown::new();
+    shutdown.on_signals()?;
+    let tasks = Tasks::new(shutdown.clone());
+    let listener = admin::bind(settings.admin_listen).await?;
+    if let Err(error) = Agent::start(settings, System::shared(), listener, &tasks).await {
+        shutdown.trigger();
+        // What was started ends; why it did not start is what counts.
+        let _ = tasks.join(GRACE).await;
+        return Err(error);
+    }
+    Ok(tasks.join(GRACE).await?)
+}

@@ -9,10 +9,12 @@
 //! * a record that names a policy set follows a P0 Bundle record that carries the set;
 //! * between SnapshotBegin and SnapshotEnd stands no change of a verdict.
 
+pub mod ends;
 pub mod outbox;
 mod reported;
 pub mod reporter;
 
+pub use ends::{Chain, Journal};
 pub use outbox::{AckError, Item, Outbox, Position, SealedBatch};
 pub use reported::reported;
 pub use reporter::{AdmissionLost, Reporter};

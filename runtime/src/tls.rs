@@ -18,8 +18,8 @@ use rustls_pki_types::CertificateDer;
 use crate::clock::SharedClock;
 use crate::pki::TlsKey;
 
-pub use client::{ClientStream, ConnectError, Connector, HubUrl};
-pub use proxy::Proxy;
+pub use client::{BadHubUrl, ClientStream, ConnectError, Connector, HubUrl};
+pub use proxy::{BadProxy, Proxy};
 pub use server::{Clients, Connection, Incoming, Limits, Peer, listen, server_config};
 
 /// ALPN of gRPC listeners.
@@ -33,6 +33,37 @@ pub enum Error {
     Rustls(#[from] rustls::Error),
     #[error("the CA certificate is not usable as a trust anchor: {what}")]
     Anchor { what: String },
+}
+
+/// Whether the other side refused our certificate: in TLS 1.3 a client learns it only after its own
+/// handshake is over, as the cause of whatever failed next.
+#[must_use]
+pub fn certificate_was_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::AlertDescription as Alert;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::AlertReceived(alert)) = error.downcast_ref() {
+            return matches!(
+                alert,
+                Alert::BadCertificate
+                    | Alert::CertificateExpired
+                    | Alert::CertificateRevoked
+                    | Alert::CertificateUnknown
+                    | Alert::UnsupportedCertificate
+                    | Alert::UnknownCA
+                    | Alert::AccessDenied
+                    // A CA of the same name, which signed nothing of ours.
+                    | Alert::DecryptError
+            );
+        }
+        // What an I/O error wraps is not its source but itself.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 /// Makes aws-lc-rs the process's crypto provider. For mains and tests; calling it again is harmless.

@@ -1,0 +1,214 @@
+//! Bundles on disk: blobs by digest, manifests by digest, and which one is in force.
+//!
+//! Invariants: a blob has its final name only after its digest was checked; the pointer to the
+//! active bundle is replaced last; what the pointer names is never removed. No path of a manifest
+//! reaches the file system.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use provost_bundle::Contents;
+use provost_model::Digest;
+use provost_model::limits::{MAX_BLOB_BYTES, MAX_SIGNED_PAYLOAD_BYTES};
+use provost_trust::files::{FileCheck, FileEntry};
+use provost_trust::{Envelope, PolicyManifest};
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+
+const ACTIVE_FILE: &str = "active.json";
+const FORMAT_VERSION: u32 = 1;
+/// The active bundle and this many before it stay, so that a rollback needs no network.
+pub const KEPT_BEFORE: usize = 2;
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read or write {}", path.display())]
+pub struct Error {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+}
+
+/// Which bundle is in force, and which were before it, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pointer {
+    version: u32,
+    pub manifest: Digest,
+    /// Under which it was accepted: keys of the policy role may have been replaced since.
+    pub root_version: u64,
+    #[serde(default)]
+    pub before: Vec<Digest>,
+}
+
+impl Store {
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let store = Self { folder: folder.to_owned() };
+        for name in ["blobs", "manifests", "partial"] {
+            let folder = store.folder.join(name);
+            disk::create_folder(&folder).map_err(at(&folder))?;
+        }
+        Ok(store)
+    }
+
+    pub fn active(&self) -> Result<Option<Pointer>, Error> {
+        let path = self.folder.join(ACTIVE_FILE);
+        let Some(bytes) = disk::read_optional(&path, 64 * 1024).map_err(at(&path))? else {
+            return Ok(None);
+        };
+        let pointer: Pointer =
+            serde_json::from_slice(&bytes).map_err(|error| at(&path)(error.into()))?;
+        if pointer.version != FORMAT_VERSION {
+            return Err(at(&path)(io::Error::new(io::ErrorKind::InvalidData, "unknown format")));
+        }
+        Ok(Some(pointer))
+    }
+
+    /// Points to a bundle whose manifest and blobs are all here; drops what nobody points to.
+    pub fn activate(&self, manifest: Digest, root_version: u64) -> Result<(), Error> {
+        let mut before = Vec::new();
+        if let Some(last) = self.active()? {
+            before = last.before;
+            before.insert(0, last.manifest);
+        }
+        before.retain(|digest| *digest != manifest);
+        before.truncate(KEPT_BEFORE);
+        let pointer = Pointer { version: FORMAT_VERSION, manifest, root_version, before };
+        let path = self.folder.join(ACTIVE_FILE);
+        let json = serde_json::to_vec_pretty(&pointer).map_err(|e| at(&path)(e.into()))?;
+        disk::replace(&path, &json).map_err(at(&path))?;
+        if let Err(error) = self.collect(&pointer) {
+            tracing::warn!(%error, path = %error.path.display(), "old bundles were not cleaned up");
+        }
+        Ok(())
+    }
+
+    pub fn keep_manifest(&self, envelope: &Envelope) -> Result<(), Error> {
+        let path = self.manifest_path(&envelope.payload_digest());
+        disk::replace(&path, envelope.to_json().as_bytes()).map_err(at(&path))
+    }
+
+    /// None: not held, or damaged.
+    pub fn manifest(&self, digest: &Digest) -> Result<Option<Envelope>, Error> {
+        let path = self.manifest_path(digest);
+        let limit = 2 * MAX_SIGNED_PAYLOAD_BYTES as u64;
+        let bytes = disk::read_optional(&path, limit).map_err(at(&path))?;
+        let envelope = bytes.and_then(|bytes| Envelope::from_json(&bytes).ok());
+        Ok(envelope.filter(|envelope| envelope.payload_digest() == *digest))
+    }
+
+    #[must_use]
+    pub fn holds(&self, blob: &Digest) -> bool {
+        self.blob_path(blob).is_file()
+    }
+
+    /// Digests of all blobs, at most `limit`.
+    pub fn blobs(&self, limit: usize) -> Result<Vec<Digest>, Error> {
+        let folder = self.folder.join("blobs");
+        Ok(names(&folder)?.into_iter().filter_map(|name| name.parse().ok()).take(limit).collect())
+    }
+
+    /// What of a manifest's files is here. A blob that is damaged is removed, so that it is
+    /// fetched again.
+    pub fn contents(&self, files: &[FileEntry]) -> Result<Contents, Error> {
+        let mut held = BTreeMap::new();
+        for entry in files {
+            let path = self.blob_path(&entry.sha256);
+            let read = disk::read_optional(&path, MAX_BLOB_BYTES as u64).map_err(at(&path))?;
+            let Some(bytes) = read else { continue };
+            if whole(entry, &bytes) {
+                held.insert(entry.path.clone(), Bytes::from(bytes));
+            } else {
+                disk::remove(&path).map_err(at(&path))?;
+            }
+        }
+        Ok(Contents { files: held })
+    }
+
+    /// Bytes of a blob that an earlier attempt left.
+    pub fn partial(&self, blob: &Digest) -> Result<Vec<u8>, Error> {
+        let path = self.partial_path(blob);
+        let read = disk::read_optional(&path, MAX_BLOB_BYTES as u64);
+        Ok(read.map_err(at(&path))?.unwrap_or_default())
+    }
+
+    pub fn append_partial(&self, blob: &Digest, chunk: &[u8]) -> Result<(), Error> {
+        let path = self.partial_path(blob);
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.create(true).append(true).open(&path).map_err(at(&path))?;
+        file.write_all(chunk).map_err(at(&path))
+    }
+
+    pub fn drop_partial(&self, blob: &Digest) -> Result<(), Error> {
+        let path = self.partial_path(blob);
+        disk::remove(&path).map_err(at(&path))
+    }
+
+    /// The partial blob is whole and its digest was checked.
+    pub fn complete(&self, blob: &Digest) -> Result<(), Error> {
+        let (from, to) = (self.partial_path(blob), self.blob_path(blob));
+        let file = fs::File::open(&from).map_err(at(&from))?;
+        file.sync_all().map_err(at(&from))?;
+        disk::rename(&from, &to).map_err(at(&to))
+    }
+
+    /// Removes manifests and blobs that the pointer does not reach.
+    fn collect(&self, pointer: &Pointer) -> Result<(), Error> {
+        let kept: Vec<Digest> = pointer.before.iter().copied().chain([pointer.manifest]).collect();
+        let mut blobs = BTreeSet::new();
+        for digest in &kept {
+            let Some(envelope) = self.manifest(digest)? else { continue };
+            if let Ok(manifest) = PolicyManifest::parse(&envelope.payload) {
+                blobs.extend(manifest.files.iter().map(|entry| entry.sha256.to_string()));
+            }
+        }
+        let manifests: BTreeSet<String> = kept.iter().map(|d| format!("{d}.dsse.json")).collect();
+        for (name, keep) in [("manifests", &manifests), ("blobs", &blobs)] {
+            let folder = self.folder.join(name);
+            for name in names(&folder)?.into_iter().filter(|name| !keep.contains(name)) {
+                let path = folder.join(name);
+                disk::remove(&path).map_err(at(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn manifest_path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join("manifests").join(format!("{digest}.dsse.json"))
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join("blobs").join(digest.to_string())
+    }
+
+    fn partial_path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join("partial").join(digest.to_string())
+    }
+}
+
+fn whole(entry: &FileEntry, bytes: &[u8]) -> bool {
+    let mut check = FileCheck::new(entry);
+    check.update(bytes).and_then(|()| check.finish()).is_ok()
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let name = entry.map_err(at(folder))?.file_name();
+        names.extend(name.into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error { path, source }
+}

@@ -1,0 +1,233 @@
+//! The composition root: from settings to a running agent.
+//!
+//! Order: identity and trust from disk, the recorder, the last good bundle, evaluation and
+//! source; the uplink last. So nothing here waits for the hub.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use provost_engine::CompiledSet;
+use provost_model::{ClusterId, InstanceId};
+use provost_proto::enrol::Facts;
+use provost_runtime::admin::{self, Health};
+use provost_runtime::backoff::Backoff;
+use provost_runtime::clock::SharedClock;
+use provost_runtime::metrics::Registry;
+use provost_runtime::tasks::{OnEnd, Tasks};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::bundles::{Bundles, Offer, Store, View};
+use crate::cluster::{self, ClusterSource};
+use crate::config::{Config, Source as SourceSettings};
+use crate::disk;
+use crate::identity::Identity;
+use crate::identity::certificates::Certificates;
+use crate::identity::enrolment::Enrolment;
+use crate::report::{Chain, Journal};
+use crate::status::{self, Board, Link};
+use crate::trust_state::Trust;
+use crate::uplink::{Membership, Metrics, Parts, Uplink};
+
+/// In the data folder: where the admin port listens.
+pub const ADMIN_ADDRESS_FILE: &str = "admin.addr";
+const LOCK_FILE: &str = "lock";
+/// Assignments that wait while one is worked on.
+const OFFERS_QUEUE: usize = 4;
+
+/// A running agent. It ends with the shutdown of its tasks.
+pub struct Agent {
+    pub instance: InstanceId,
+    pub admin_address: SocketAddr,
+    pub board: Board,
+    /// The compiled set in force.
+    pub sets: watch::Receiver<Arc<CompiledSet>>,
+    /// Held while the agent runs: two agents never share a data folder.
+    _lock: File,
+}
+
+/// The recorder's ends, and the source's part of the work.
+struct DataPlane {
+    chain: Arc<dyn Chain>,
+    journal: Arc<dyn Journal>,
+}
+
+/// What is on disk before anything runs.
+struct Ground {
+    folder: PathBuf,
+    identity: Identity,
+    enrolment: Option<Enrolment>,
+    certificates: Certificates,
+    trust: Trust,
+    store: Store,
+}
+
+impl Ground {
+    fn open(data_dir: &Path, clock: &SharedClock) -> anyhow::Result<Self> {
+        let folder = data_dir.join("identity");
+        let identity = Identity::open(&folder)?;
+        let enrolment = Enrolment::read(&folder)?;
+        let certificates = Certificates::open(&folder)?;
+        let pinned = enrolment.as_ref().map(|enrolment| enrolment.root_sha256);
+        let trust = Trust::open(&data_dir.join("trust"), pinned, Arc::clone(clock))?;
+        let store = Store::open(&data_dir.join("bundles"))?;
+        Ok(Self { folder, identity, enrolment, certificates, trust, store })
+    }
+
+    fn cluster(&self) -> Option<ClusterId> {
+        self.enrolment.as_ref().and_then(|enrolment| enrolment.cluster_id)
+    }
+}
+
+impl Agent {
+    /// Starts everything as tasks of `tasks`; `admin` is bound to loopback by the caller.
+    pub async fn start(
+        config: Config,
+        clock: SharedClock,
+        admin: TcpListener,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        let data_dir = config.data_dir.clone();
+        disk::create_folder(&data_dir)
+            .with_context(|| format!("cannot create {}", data_dir.display()))?;
+        let lock = lock(&data_dir)?;
+        let ground = Ground::open(&data_dir, &clock)?;
+        let (health, registry) = (Health::new(), Registry::new());
+        let facts = facts(&config, &ground.identity).await;
+        let plane = data_plane(&config)?;
+        let bundles = bundles(&ground, &plane, &facts).await;
+        let (sets, view) = (bundles.sets(), bundles.view());
+        let (link, link_seen) = watch::channel(Link {
+            enrolled: ground.cluster().is_some(),
+            cluster: ground.cluster(),
+            ..Link::default()
+        });
+        let instance = ground.identity.instance;
+        let board = Board {
+            name: config.name.clone(),
+            instance,
+            link: link_seen,
+            bundles: view.clone(),
+            position: plane.chain.position(),
+            health: health.clone(),
+        };
+        let (offers, offered) = mpsc::channel(OFFERS_QUEUE);
+        let wires = Wires { plane, view, offers, health: health.clone(), link, clock };
+        let uplink = uplink(ground, config, facts, wires, &registry, tasks)?;
+        let shutdown = tasks.shutdown();
+        tasks.spawn_infallible("bundles", OnEnd::ShutDown, bundles.run(offered, shutdown.clone()));
+        tasks.spawn_infallible("uplink", OnEnd::ShutDown, uplink.run());
+        let admin_address = admin.local_addr()?;
+        let router = admin::router(health, registry, status::router(board.clone()));
+        tasks.spawn("admin", OnEnd::ShutDown, admin::serve(admin, router, shutdown.clone()));
+        let path = data_dir.join(ADMIN_ADDRESS_FILE);
+        disk::replace(&path, format!("{admin_address}\n").as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { instance, admin_address, board, sets, _lock: lock })
+    }
+}
+
+/// With the last good bundle in force, where there is one that can be used.
+async fn bundles(ground: &Ground, plane: &DataPlane, facts: &Facts) -> Bundles {
+    let version = Some(facts.server_version.clone()).filter(|version| !version.is_empty());
+    let journal = Arc::clone(&plane.journal);
+    let mut bundles = Bundles::new(ground.store.clone(), ground.trust.clone(), journal, version);
+    if let Err(error) = bundles.load_last_good(ground.cluster()).await {
+        let error = format!("{error:#}");
+        tracing::error!(error, "the last bundle cannot be used; waiting for the hub");
+    }
+    bundles
+}
+
+/// What ties the uplink to the rest.
+struct Wires {
+    plane: DataPlane,
+    view: watch::Receiver<View>,
+    offers: mpsc::Sender<Offer>,
+    health: Health,
+    link: watch::Sender<Link>,
+    clock: SharedClock,
+}
+
+fn uplink(
+    ground: Ground,
+    config: Config,
+    facts: Facts,
+    wires: Wires,
+    registry: &Registry,
+    tasks: &Tasks,
+) -> anyhow::Result<Uplink> {
+    let Ground { folder, identity, enrolment, certificates, trust, store } = ground;
+    let Wires { plane: DataPlane { chain, journal }, view, offers, health, link, clock } = wires;
+    let server_version = facts.server_version.clone();
+    let membership = Membership::new(Parts {
+        folder,
+        identity,
+        certificates,
+        enrolment,
+        token: config.token,
+        facts,
+        name: config.name,
+        trust: trust.clone(),
+        clock: Arc::clone(&clock),
+        journal: Arc::clone(&journal),
+    })?;
+    Ok(Uplink {
+        membership,
+        trust,
+        chain,
+        journal,
+        store,
+        bundles: view,
+        offers,
+        clock,
+        health,
+        link,
+        metrics: Metrics::new(registry),
+        shutdown: tasks.shutdown().clone(),
+        config_digest: config.digest,
+        server_version,
+        hubs: config.hubs,
+        proxy: config.proxy,
+        backoff: Backoff::new(config.reconnect_first, config.reconnect_cap),
+    })
+}
+
+fn data_plane(_config: &Config) -> anyhow::Result<DataPlane> {
+    bail!("the recorder is not built in")
+}
+
+fn lock(data_dir: &Path) -> anyhow::Result<File> {
+    let path: PathBuf = data_dir.join(LOCK_FILE);
+    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => bail!("another agent runs on {}", data_dir.display()),
+    }
+}
+
+/// What tells this cluster from others. An API server that does not answer stops nothing: the
+/// instance stands in for the cluster then.
+async fn facts(config: &Config, identity: &Identity) -> Facts {
+    let mut facts = Facts {
+        cluster_uid: identity.instance.to_string(),
+        version_hash: Vec::new(),
+        server_version: String::new(),
+    };
+    let SourceSettings::Cluster(settings) = &config.source else { return facts };
+    let settings = cluster::Settings { kubeconfig: settings.kubeconfig.clone(), context: None };
+    let Ok(source) = ClusterSource::connect(&settings).await else { return facts };
+    match source.facts().await {
+        Ok(found) => {
+            if !found.cluster_uid.is_empty() {
+                facts.cluster_uid = found.cluster_uid;
+            }
+            facts.server_version = found.server_version;
+        }
+        Err(error) => tracing::warn!(%error, "the API server did not say which cluster it is"),
+    }
+    facts
+}

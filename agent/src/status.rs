@@ -1,0 +1,302 @@
+//! What the agent says of itself: JSON and a small page on the admin port, and the same read from
+//! the data folder when the agent does not run.
+
+use std::path::Path;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{Html, IntoResponse as _, Json, Response};
+use axum::routing::get;
+use provost_model::{ClusterId, InstanceId};
+use provost_runtime::admin::Health;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::bundles::{Store, View};
+use crate::identity::Identity;
+use crate::identity::certificates::Certificates;
+use crate::identity::enrolment::{Enrolment, Stage};
+use crate::report::Position;
+
+/// State of the way to the hub.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    pub enrolled: bool,
+    pub cluster: Option<ClusterId>,
+    pub connected: bool,
+    pub hub: String,
+    /// Why there is no session; empty when there is one.
+    pub problem: String,
+    pub last_heartbeat_ms: Option<i64>,
+    pub acked_seq: u64,
+    pub certificate_not_after_s: Option<i64>,
+}
+
+/// `GET /status`; format version 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    pub version: u32,
+    /// False: read from the data folder of an agent that does not answer.
+    pub running: bool,
+    pub agent_version: String,
+    pub name: String,
+    pub instance: Option<InstanceId>,
+    pub cluster: Option<ClusterId>,
+    /// `none`, `asked`, `pending` or `enrolled`.
+    pub enrolment: String,
+    pub link: LinkStatus,
+    pub bundle: Option<BundleStatus>,
+    pub refused: Option<RefusedStatus>,
+    pub spool: Option<SpoolStatus>,
+    pub parts: Vec<PartStatus>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkStatus {
+    pub connected: bool,
+    pub hub: String,
+    pub problem: String,
+    pub last_heartbeat_ms: Option<i64>,
+    pub certificate_not_after_s: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BundleStatus {
+    pub channel: String,
+    pub version: u64,
+    pub manifest: String,
+    pub policies: usize,
+    pub bindings: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedStatus {
+    pub version: u64,
+    pub manifest: String,
+    pub code: String,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpoolStatus {
+    pub epoch: u64,
+    pub last_seq: u64,
+    pub acked_seq: u64,
+    pub unacknowledged: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartStatus {
+    pub name: String,
+    pub healthy: bool,
+    pub detail: String,
+}
+
+/// Where the pieces of a running agent's status come from.
+#[derive(Clone)]
+pub struct Board {
+    pub name: String,
+    pub instance: InstanceId,
+    pub link: watch::Receiver<Link>,
+    pub bundles: watch::Receiver<View>,
+    pub position: watch::Receiver<Position>,
+    pub health: Health,
+}
+
+impl Board {
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let link = self.link.borrow().clone();
+        let view = self.bundles.borrow().clone();
+        let position = self.position.borrow().clone();
+        let parts = self.health.parts().into_iter().map(|(name, part)| PartStatus {
+            name: name.to_owned(),
+            healthy: part.healthy,
+            detail: part.detail,
+        });
+        Status {
+            version: 1,
+            running: true,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: self.name.clone(),
+            instance: Some(self.instance),
+            cluster: link.cluster,
+            enrolment: if link.enrolled { "enrolled" } else { "pending" }.to_owned(),
+            bundle: view.active.map(|active| BundleStatus {
+                channel: active.channel,
+                version: active.version,
+                manifest: active.manifest.to_string(),
+                policies: active.policies,
+                bindings: active.bindings,
+            }),
+            refused: view.last_refusal.map(|last| RefusedStatus {
+                version: last.version,
+                manifest: last.manifest.to_string(),
+                code: last.refused.code.as_str().to_owned(),
+                message: last.refused.message,
+            }),
+            spool: Some(SpoolStatus {
+                epoch: position.epoch,
+                last_seq: position.last_seq,
+                acked_seq: position.acked_seq,
+                unacknowledged: position.records,
+                bytes: position.bytes,
+            }),
+            link: LinkStatus {
+                connected: link.connected,
+                hub: link.hub,
+                problem: link.problem,
+                last_heartbeat_ms: link.last_heartbeat_ms,
+                certificate_not_after_s: link.certificate_not_after_s,
+            },
+            parts: parts.collect(),
+        }
+    }
+}
+
+/// What the data folder says, for an agent that does not run. None: there is no agent's data.
+pub fn from_data_folder(data_dir: &Path) -> anyhow::Result<Option<Status>> {
+    let folder = data_dir.join("identity");
+    let Some(identity) = Identity::read(&folder)? else { return Ok(None) };
+    let enrolment = Enrolment::read(&folder)?;
+    let certificates = Certificates::open(&folder)?;
+    let store = Store::open(&data_dir.join("bundles"))?;
+    let active = store.active()?.map(|pointer| pointer.manifest);
+    let manifest = match active {
+        Some(digest) => store.manifest(&digest)?,
+        None => None,
+    };
+    let parsed = manifest.map(|envelope| provost_trust::PolicyManifest::parse(&envelope.payload));
+    let bundle = parsed.transpose()?.zip(active).map(|(manifest, digest)| BundleStatus {
+        channel: manifest.channel,
+        version: manifest.version,
+        manifest: digest.to_string(),
+        policies: 0,
+        bindings: 0,
+    });
+    let stage = match enrolment.as_ref().map(|enrolment| enrolment.stage) {
+        None => "none",
+        Some(Stage::Asked) => "asked",
+        Some(Stage::Pending) => "pending",
+        Some(Stage::Enrolled) => "enrolled",
+    };
+    let link = LinkStatus {
+        problem: "the agent does not run".to_owned(),
+        hub: enrolment.as_ref().map(|e| e.hubs.join(", ")).unwrap_or_default(),
+        certificate_not_after_s: certificates.validity().map(|validity| validity.not_after),
+        ..LinkStatus::default()
+    };
+    Ok(Some(Status {
+        version: 1,
+        running: false,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: String::new(),
+        instance: Some(identity.instance),
+        cluster: enrolment.and_then(|enrolment| enrolment.cluster_id),
+        enrolment: stage.to_owned(),
+        link,
+        bundle,
+        refused: None,
+        spool: None,
+        parts: Vec::new(),
+    }))
+}
+
+/// `/` and `/status`.
+pub fn router(board: Board) -> Router {
+    Router::new().route("/", get(page)).route("/status", get(json)).with_state(board)
+}
+
+async fn json(State(board): State<Board>) -> Json<Status> {
+    Json(board.status())
+}
+
+async fn page(State(board): State<Board>) -> Response {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'";
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, Html(html(&board.status()))).into_response()
+}
+
+impl Status {
+    /// Label and value, in the order people read them.
+    #[must_use]
+    pub fn lines(&self) -> Vec<(String, String)> {
+        let mut lines = Vec::new();
+        let mut line = |label: &str, value: String| lines.push((label.to_owned(), value));
+        line("Agent", if self.running { "running" } else { "not running" }.to_owned());
+        if !self.name.is_empty() {
+            line("Name", self.name.clone());
+        }
+        line("Cluster", self.cluster.map_or_else(|| "none yet".to_owned(), |id| id.to_string()));
+        line("Enrolment", self.enrolment.clone());
+        let link = &self.link;
+        let word = match (link.connected, link.problem.as_str()) {
+            (true, _) => format!("connected to {}", link.hub),
+            (false, "") => "not connected".to_owned(),
+            (false, problem) => format!("not connected: {problem}"),
+        };
+        line("Hub", word);
+        let bundle = self.bundle.as_ref().map_or_else(
+            || "none".to_owned(),
+            |b| {
+                format!(
+                    "{} version {} ({})",
+                    b.channel,
+                    b.version,
+                    b.manifest.get(..12).unwrap_or("")
+                )
+            },
+        );
+        line("Bundle", bundle);
+        if let Some(refused) = &self.refused {
+            line(
+                "Refused",
+                format!("version {}: {}: {}", refused.version, refused.code, refused.message),
+            );
+        }
+        if let Some(spool) = &self.spool {
+            let SpoolStatus { unacknowledged, bytes, acked_seq, last_seq, .. } = spool;
+            line(
+                "Spool",
+                format!(
+                    "{unacknowledged} records not acknowledged, {bytes} bytes, {acked_seq} of {last_seq}"
+                ),
+            );
+        }
+        for part in &self.parts {
+            let word = if part.healthy { "ok" } else { "not ok" };
+            let detail =
+                if part.detail.is_empty() { String::new() } else { format!(": {}", part.detail) };
+            line(&part.name, format!("{word}{detail}"));
+        }
+        lines
+    }
+}
+
+fn html(status: &Status) -> String {
+    let row = |(label, value): &(String, String)| {
+        format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escaped(label), escaped(value))
+    };
+    let rows: String = status.lines().iter().map(row).collect();
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Provost agent</title>\
+         <style>body{{font:16px/1.5 system-ui,sans-serif;margin:2rem;max-width:60rem}}\
+         th{{text-align:left;padding-right:2rem;vertical-align:top;font-weight:600}}</style>\
+         <h1>Provost agent</h1><table>{rows}</table></html>"
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

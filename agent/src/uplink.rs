@@ -1,0 +1,273 @@
+//! The way to the hub: join the fleet, keep one session open, try again with jitter for ever.
+//!
+//! Nothing waits for the uplink: without a hub the agent watches, evaluates and spools. One task
+//! owns it all; there is never more than one session.
+
+mod link;
+mod membership;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use provost_model::id::SessionId;
+use provost_model::{Code, Digest};
+use provost_proto::status::Refusal;
+use provost_runtime::admin::Health;
+use provost_runtime::backoff::Backoff;
+use provost_runtime::clock::SharedClock;
+use provost_runtime::metrics::{Counter, Gauge, Registry};
+use provost_runtime::shutdown::Shutdown;
+use provost_runtime::spiffe::TrustDomain;
+use provost_runtime::tls::{CertificateSlot, Connector, HubUrl, Proxy};
+use tokio::sync::{mpsc, watch};
+
+pub use membership::{Joined, Membership, Parts};
+
+use crate::bundles::{Offer, Store, View};
+use crate::report::{Chain, Journal};
+use crate::status::Link;
+use crate::trust_state::{Trust, TrustedClock};
+use session::End;
+
+/// For TCP, tunnel and TLS together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a waiting agent asks whether it was approved, unless the hub says otherwise.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Everything the uplink works with.
+pub struct Uplink {
+    pub membership: Membership,
+    pub trust: Trust,
+    pub chain: Arc<dyn Chain>,
+    pub journal: Arc<dyn Journal>,
+    pub store: Store,
+    pub bundles: watch::Receiver<View>,
+    pub offers: mpsc::Sender<Offer>,
+    pub clock: SharedClock,
+    pub health: Health,
+    pub link: watch::Sender<Link>,
+    pub metrics: Metrics,
+    pub shutdown: Shutdown,
+    pub config_digest: Digest,
+    pub server_version: String,
+    /// Of the settings; empty: those of the token.
+    pub hubs: Vec<HubUrl>,
+    pub proxy: Option<Proxy>,
+    pub backoff: Backoff,
+}
+
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    connected: Gauge,
+    batches: Counter,
+    acks: Counter,
+    heartbeats: Counter,
+    failures: Counter,
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn new(registry: &Registry) -> Self {
+        let counter = |name, help| registry.counter(name, help, &[]);
+        Self {
+            connected: registry.gauge(
+                "provost_agent_hub_connected",
+                "Whether a session with the hub is open.",
+                &[],
+            ),
+            batches: counter("provost_agent_batches_sent_total", "Batches sent to the hub."),
+            acks: counter("provost_agent_acks_total", "Acknowledgements from the hub."),
+            heartbeats: counter("provost_agent_heartbeats_sent_total", "Heartbeats sent."),
+            failures: counter(
+                "provost_agent_link_failures_total",
+                "Connections and sessions that ended with an error.",
+            ),
+        }
+    }
+}
+
+/// What one attempt came to.
+enum Outcome {
+    /// Go on at once.
+    Next,
+    /// Ask again after this.
+    Wait(Duration),
+}
+
+impl Uplink {
+    /// Until shutdown.
+    pub async fn run(mut self) {
+        let shutdown = self.shutdown.clone();
+        // The first connection is jittered too: a fleet that starts together does not call together.
+        let mut delay = self.backoff.next_delay(None);
+        let mut state = State::default();
+        while shutdown.sleep(delay).await {
+            let Some(attempt) = shutdown.or(self.attempt(&mut state)).await else { break };
+            delay = match attempt {
+                Ok(Outcome::Next) => Duration::ZERO,
+                Ok(Outcome::Wait(delay)) => delay,
+                Err(refusal) => self.failed(&refusal, &mut state),
+            };
+        }
+        self.link.send_modify(|link| link.connected = false);
+    }
+
+    async fn attempt(&mut self, state: &mut State) -> Result<Outcome, Refusal> {
+        if state.rejoin || !self.membership.is_usable() {
+            return self.join(state).await;
+        }
+        let client = self.open(state, self.membership.slot()).await?;
+        let ended = session::run(self, client, state.held_back).await;
+        if self.link.borrow().connected {
+            self.backoff.reset();
+        }
+        self.disconnected();
+        match ended? {
+            End::Shutdown => {}
+            End::HelloAgain => state.held_back = false,
+            End::Reenrol => state.rejoin = true,
+        }
+        Ok(Outcome::Next)
+    }
+
+    async fn join(&mut self, state: &mut State) -> Result<Outcome, Refusal> {
+        let mut client = self.open(state, CertificateSlot::empty()).await?;
+        let joined = self.membership.join(&mut client).await?;
+        let (enrolled, text, outcome) = match joined {
+            Joined::Issued => {
+                state.rejoin = false;
+                self.backoff.reset();
+                tracing::info!(cluster = ?self.membership.cluster(), "certificate issued");
+                (true, String::new(), Outcome::Next)
+            }
+            Joined::Pending { reason, retry_after } => {
+                let wait =
+                    provost_runtime::backoff::jittered(retry_after.unwrap_or(ASK_AGAIN), 0.2);
+                (false, reason, Outcome::Wait(wait))
+            }
+            Joined::Rejected { reason } => {
+                let wait = self.backoff.next_delay(Some(provost_runtime::backoff::CAP));
+                (false, reason, Outcome::Wait(wait))
+            }
+        };
+        let cluster = self.membership.cluster();
+        let news = self.link.borrow().problem != text;
+        if news && !enrolled {
+            tracing::warn!(reason = text, "not a member of the fleet yet");
+        }
+        self.link.send_modify(|link| {
+            link.enrolled |= enrolled;
+            link.cluster = cluster;
+            link.problem = text;
+        });
+        Ok(outcome)
+    }
+
+    /// The next hub of the list; a hub that fails is followed by its neighbour.
+    async fn open(&self, state: &State, slot: CertificateSlot) -> Result<link::Client, Refusal> {
+        let known = self.membership.hub()?;
+        let domain: TrustDomain = known.trust_domain.parse().map_err(|_| {
+            Refusal::new(Code::WrongTrustDomain, "the token's trust domain is malformed")
+        })?;
+        let hubs = self.hubs(&known.hubs)?;
+        let hub = &hubs[state.failures % hubs.len()];
+        let clock: SharedClock = Arc::new(TrustedClock(self.trust.clone()));
+        let (ca, proxy) = (*known.ca_sha256.as_bytes(), self.proxy.clone());
+        let connector = Connector::new(ca, domain, &slot, clock, proxy, CONNECT_TIMEOUT)
+            .map_err(|error| Refusal::new(Code::Internal, link::chain(&error)))?;
+        self.link.send_modify(|link| link.hub = hub.to_string());
+        link::open(&connector, hub).await
+    }
+
+    fn hubs(&self, known: &[String]) -> Result<Vec<HubUrl>, Refusal> {
+        if !self.hubs.is_empty() {
+            return Ok(self.hubs.clone());
+        }
+        let hubs: Result<Vec<HubUrl>, _> = known.iter().map(|text| text.parse()).collect();
+        let hubs = hubs.map_err(|error: provost_runtime::tls::BadHubUrl| {
+            Refusal::new(Code::Invalid, format!("the token's {error}"))
+        })?;
+        if hubs.is_empty() {
+            return Err(Refusal::new(Code::Invalid, "no hub is known"));
+        }
+        Ok(hubs)
+    }
+
+    /// Keeps what the failure means for the next attempt, and says how long to wait for it.
+    fn failed(&mut self, refusal: &Refusal, state: &mut State) -> Duration {
+        self.disconnected();
+        self.metrics.failures.increment();
+        state.failures = state.failures.wrapping_add(1);
+        match refusal.code {
+            // After a refused re-entry, the certificate that is still there is tried again.
+            Code::CertificateExpired => state.rejoin = true,
+            Code::Quarantined | Code::Fork => state.held_back = true,
+            _ => state.rejoin = false,
+        }
+        let delay = self.backoff.next_delay(refusal.retry_after);
+        let text = refusal.to_string();
+        if self.link.borrow().problem == text {
+            tracing::debug!(reason = text, ?delay, "no session with the hub");
+        } else {
+            tracing::warn!(
+                reason = text,
+                ?delay,
+                "no session with the hub; evaluating and spooling go on"
+            );
+        }
+        self.link.send_modify(|link| link.problem = text);
+        self.health.set_optional("hub", false, refusal.to_string());
+        delay
+    }
+
+    fn connected(&self, session: SessionId) {
+        tracing::info!(session = session.short(), hub = self.link.borrow().hub, "session open");
+        self.metrics.connected.set(1);
+        self.health.set_optional("hub", true, "");
+        let cluster = self.membership.cluster();
+        self.link.send_modify(|link| {
+            link.enrolled = true;
+            link.cluster = cluster;
+            link.connected = true;
+            link.problem = String::new();
+        });
+    }
+
+    fn disconnected(&self) {
+        self.metrics.connected.set(0);
+        self.link.send_modify(|link| link.connected = false);
+    }
+
+    fn heartbeat_sent(&self, wall_ms: i64) {
+        self.link.send_modify(|link| link.last_heartbeat_ms = Some(wall_ms));
+    }
+
+    fn acknowledged(&self, seq: u64) {
+        self.link.send_modify(|link| link.acked_seq = seq);
+    }
+
+    /// A renewal that fails is tried again later: half of the certificate's life is left.
+    async fn renew(&mut self, mut client: link::Client) {
+        match self.membership.renew(&mut client).await {
+            Ok(()) => tracing::info!("certificate renewed"),
+            Err(refusal) => tracing::warn!(%refusal, "certificate not renewed"),
+        }
+        self.report_certificate();
+    }
+
+    fn report_certificate(&self) {
+        let validity = self.membership.validity();
+        self.link.send_modify(|link| {
+            link.certificate_not_after_s = validity.map(|validity| validity.not_after);
+        });
+    }
+}
+
+/// What one attempt tells the next.
+#[derive(Debug, Default)]
+struct State {
+    failures: usize,
+    rejoin: bool,
+    held_back: bool,
+}
