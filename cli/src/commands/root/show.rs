@@ -57,6 +57,13 @@ pub fn print(path: &Path, format: Format) -> anyhow::Result<bool> {
             pretty(&chain.latest);
             println!("{} {digest}", paint(Style::Bold, "digest "));
             println!("{} {}", paint(Style::Bold, "signed "), signed(&chain.latest, progress));
+            if chain.latest.version > 1 && progress.previous.is_none() {
+                let version = chain.latest.version - 1;
+                let text = format!(
+                    "version {version} is not beside it, so that nothing tells whether its keys signed"
+                );
+                println!("{}", paint(Style::Yellow, text));
+            }
             match &trusted {
                 Ok(_) if expired => println!("{}", paint(Style::Red, "it has expired")),
                 Ok(_) => println!("{}", paint(Style::Green, "complete")),
