@@ -10,6 +10,7 @@ pub mod identity;
 pub mod report;
 pub mod run;
 pub mod source;
+pub mod spool;
 pub mod status;
 pub mod trust_state;
 pub mod uplink;

@@ -1,0 +1,524 @@
+//! The contract of [`super::Spool`], held against every implementation, and a property test against
+//! a model that is a list of records.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use provost_model::record::ElisionReason;
+use provost_trust::chain;
+use tempfile::TempDir;
+
+use super::disk::{Deadlines, Disk};
+use super::ledger::Lane;
+use super::memory::Memory;
+use super::recovery::Known;
+use super::volume::Name;
+use super::*;
+
+/// One place that spools are opened over, again and again.
+trait Fixture {
+    /// Size of a record, in digests of noise: so that a generation takes some 40.
+    const NOISE: u64;
+
+    fn new() -> Self;
+    fn limits(&self) -> Limits;
+    fn open(&self, known: Option<&Known>) -> Box<dyn Spool>;
+    /// Flips bits in a generation.
+    fn corrupt(&self, name: Name);
+    fn lose_manifest(&self);
+    fn names(&self) -> Vec<Name>;
+    fn quarantined(&self) -> usize;
+}
+
+impl Fixture for Memory {
+    const NOISE: u64 = 4;
+
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            budget_bytes: 640 * 1024,
+            generation_bytes: 40 * 1024,
+            tail_bytes: 80 * 1024,
+            tail_ms: 1000,
+        }
+    }
+
+    fn open(&self, known: Option<&Known>) -> Box<dyn Spool> {
+        Box::new(Generations::open(self.clone(), self.limits(), known).unwrap())
+    }
+
+    fn corrupt(&self, name: Name) {
+        Self::corrupt(self, name);
+    }
+
+    fn lose_manifest(&self) {
+        Self::lose_manifest(self);
+    }
+
+    fn names(&self) -> Vec<Name> {
+        Self::names(self)
+    }
+
+    fn quarantined(&self) -> usize {
+        Self::quarantined(self).len()
+    }
+}
+
+struct OnDisk {
+    directory: TempDir,
+}
+
+impl OnDisk {
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("spool")
+    }
+}
+
+impl Fixture for OnDisk {
+    const NOISE: u64 = 64;
+
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn limits(&self) -> Limits {
+        // A sled database takes some 350 KiB before its first record.
+        const KIB: u64 = 1024;
+        Limits {
+            budget_bytes: 8 * 1024 * KIB,
+            generation_bytes: 512 * KIB,
+            tail_bytes: 1024 * KIB,
+            tail_ms: 1000,
+        }
+    }
+
+    fn open(&self, known: Option<&Known>) -> Box<dyn Spool> {
+        let disk = Disk::open(&self.path(), Deadlines::default()).unwrap();
+        Box::new(Generations::open(disk, self.limits(), known).unwrap())
+    }
+
+    fn corrupt(&self, name: Name) {
+        let lane = if name.lane == Lane::P0 { "p0" } else { "data" };
+        let store = self.path().join(format!("generation-{}-{}-{lane}", name.epoch, name.id));
+        for slab in std::fs::read_dir(store.join("slabs")).unwrap() {
+            let path = slab.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes.iter_mut().step_by(97).for_each(|byte| *byte ^= 0x10);
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+
+    fn lose_manifest(&self) {
+        std::fs::remove_file(self.path().join("manifest")).unwrap();
+    }
+
+    fn names(&self) -> Vec<Name> {
+        use super::volume::Volume as _;
+        Disk::open(&self.path(), Deadlines::default()).unwrap().list().unwrap()
+    }
+
+    fn quarantined(&self) -> usize {
+        std::fs::read_dir(self.path().join("quarantine")).map_or(0, Iterator::count)
+    }
+}
+
+/// What was appended, and what a head file would say.
+struct Model {
+    records: BTreeMap<u64, Entry>,
+    known: Known,
+    noise: u64,
+}
+
+impl Model {
+    fn new<F: Fixture>() -> Self {
+        let start = Anchor { seq: 0, head: chain::GENESIS };
+        Self {
+            records: BTreeMap::new(),
+            known: Known { epoch: 1, last: start, acked: start },
+            noise: F::NOISE,
+        }
+    }
+
+    /// The next entries: of these classes, of noise that does not compress.
+    fn next(&self, classes: &[Class]) -> Vec<Entry> {
+        let mut at = self.known.last;
+        let mut entries = Vec::new();
+        for &class in classes {
+            let seq = at.seq + 1;
+            let noise = (0..self.noise)
+                .flat_map(|i| *Digest::of(&(seq * 100 + i).to_be_bytes()).as_bytes());
+            let record: Bytes = noise.collect();
+            let after = chain::next(&at.head, &chain::leaf(&record));
+            entries.push(Entry { seq, class, before: at.head, after, record });
+            at = Anchor { seq, head: after };
+        }
+        entries
+    }
+
+    fn appended(&mut self, entries: Vec<Entry>) {
+        if let Some(last) = entries.last() {
+            self.known.last = Anchor { seq: last.seq, head: last.after };
+        }
+        self.records.extend(entries.into_iter().map(|entry| (entry.seq, entry)));
+    }
+
+    fn head_at(&self, seq: u64) -> Digest {
+        self.records.get(&seq).map_or(chain::GENESIS, |entry| entry.after)
+    }
+
+    fn anchor(&self, seq: u64) -> Anchor {
+        Anchor { seq, head: self.head_at(seq) }
+    }
+
+    fn append(&mut self, spool: &mut dyn Spool, classes: &[Class]) {
+        let entries = self.next(classes);
+        spool.append(&entries, Room::Shed).unwrap();
+        self.appended(entries);
+        spool.checkpointed(self.known.last.seq).unwrap();
+    }
+
+    fn ack(&mut self, spool: &mut dyn Spool, seq: u64) {
+        let acked = self.anchor(seq);
+        spool.acknowledge(acked, 0).unwrap();
+        self.known.acked = acked;
+    }
+
+    /// Reads everything held and checks rule 2 against the model. Gives the Elisions.
+    fn check(&self, spool: &mut dyn Spool) -> Vec<Elision> {
+        let mut elisions = Vec::new();
+        let mut at = spool.extent().first_held;
+        assert!(at <= self.known.acked.seq + 1, "what is not acknowledged is held or elided");
+        loop {
+            let items = spool.read(at, Limit { records: 50, bytes: 40_000 }).unwrap();
+            if items.is_empty() {
+                break;
+            }
+            for item in items {
+                match item {
+                    Item::Record(entry) => {
+                        assert_eq!(entry.seq, at);
+                        assert_eq!(Some(&entry), self.records.get(&at));
+                        at += 1;
+                    }
+                    Item::Elision(elision) => {
+                        assert_eq!(elision.from_seq, at);
+                        assert_eq!(elision.chain_before, self.head_at(at - 1));
+                        assert_eq!(elision.chain_after, self.head_at(elision.to_seq));
+                        at = elision.to_seq + 1;
+                        elisions.push(elision);
+                    }
+                }
+            }
+        }
+        assert_eq!(at, self.known.last.seq + 1);
+        let extent = spool.extent();
+        assert_eq!((extent.last, extent.acked), (self.known.last, self.known.acked));
+        elisions
+    }
+}
+
+const PLAIN: [Class; 40] = [Class::P1; 40];
+
+fn reads_back_what_was_appended<F: Fixture>() {
+    let fixture = F::new();
+    let mut model = Model::new::<F>();
+    let mut spool = fixture.open(None);
+    for classes in [&[Class::P1][..], &[Class::P0], &[Class::P2, Class::P0, Class::P1], &PLAIN] {
+        model.append(&mut *spool, classes);
+    }
+    assert_eq!(model.check(&mut *spool), []);
+    assert_eq!(spool.extent().unacked, 45);
+    drop(spool);
+    let mut spool = fixture.open(Some(&model.known));
+    assert_eq!(model.check(&mut *spool), []);
+    assert_eq!(spool.extent().unacked, 45);
+}
+
+fn refuses_what_does_not_follow<F: Fixture>() {
+    let fixture = F::new();
+    let mut model = Model::new::<F>();
+    let mut spool = fixture.open(None);
+    model.append(&mut *spool, &[Class::P1]);
+    let mut entries = model.next(&[Class::P1]);
+    entries[0].before = Digest::of(b"elsewhere");
+    assert!(matches!(
+        spool.append(&entries, Room::Shed),
+        Err(Error::OutOfOrder { seq: 2, last: 1 })
+    ));
+    let wrong = Anchor { seq: 1, head: Digest::of(b"not ours") };
+    assert!(matches!(spool.acknowledge(wrong, 0), Err(Error::HeadMismatch { seq: 1 })));
+    let unknown = Anchor { seq: 9, head: Digest::of(b"x") };
+    assert!(matches!(spool.acknowledge(unknown, 0), Err(Error::Unknown { seq: 9, last: 1 })));
+    assert_eq!(model.check(&mut *spool), []);
+}
+
+/// Rule 4: the budget holds, P0 records survive and split the range, the rest is declared.
+fn sheds_at_the_budget_and_says_so<F: Fixture>() {
+    let fixture = F::new();
+    let mut model = Model::new::<F>();
+    let mut spool = fixture.open(None);
+    let budget = fixture.limits().budget_bytes;
+    let mut p0 = Vec::new();
+    while spool.extent().elisions_made < 3 {
+        model.append(&mut *spool, &[Class::P0]);
+        p0.push(model.known.last.seq);
+        for _ in 0..5 {
+            model.append(&mut *spool, &PLAIN);
+        }
+        assert!(spool.extent().bytes <= budget);
+        assert!(model.known.last.seq < 100_000, "the budget was never reached");
+    }
+    let elisions = model.check(&mut *spool);
+    assert!(elisions.len() >= 2, "{elisions:?}");
+    assert_eq!(elisions[0].from_seq, 2);
+    for elision in &elisions {
+        assert_eq!(elision.reason, ElisionReason::Cap);
+        let records: u64 = elision.counts.iter().map(|count| count.count).sum();
+        assert_eq!(records, elision.to_seq - elision.from_seq + 1);
+        assert!(!p0.iter().any(|seq| (elision.from_seq..=elision.to_seq).contains(seq)));
+    }
+    drop(spool);
+    let mut spool = fixture.open(Some(&model.known));
+    assert_eq!(model.check(&mut *spool), elisions);
+}
+
+fn sheds_nothing_for_a_snapshot_and_nothing_without_a_checkpoint<F: Fixture>() {
+    let fixture = F::new();
+    let mut model = Model::new::<F>();
+    let mut spool = fixture.open(None);
+    let refused = loop {
+        let entries = model.next(&PLAIN);
+        match spool.append(&entries, Room::Keep) {
+            Ok(()) => model.appended(entries),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::NoRoom), "{refused}");
+    let refused = spool.append(&model.next(&PLAIN), Room::Shed).unwrap_err();
+    assert!(matches!(refused, Error::NeedsCheckpoint), "{refused}");
+    assert_eq!(model.check(&mut *spool), []);
+
+    let held = spool.extent().unacked;
+    model.ack(&mut *spool, model.known.last.seq);
+    assert_eq!(spool.extent().first_held, 1, "the write-ahead log stays until a checkpoint");
+    spool.checkpointed(model.known.last.seq).unwrap();
+    assert!(spool.has_room_for(fixture.limits().budget_bytes / 2));
+    let entries = model.next(&PLAIN);
+    spool.append(&entries, Room::Keep).unwrap();
+    model.appended(entries);
+    assert_eq!(model.check(&mut *spool), []);
+    assert!(held > spool.extent().unacked);
+}
+
+/// Rule 3: 16 MiB or 24 h of acknowledged records stay (less here).
+fn keeps_the_acknowledged_tail<F: Fixture>() {
+    let fixture = F::new();
+    let limits = fixture.limits();
+    let mut model = Model::new::<F>();
+    let mut spool = fixture.open(None);
+    while spool.extent().bytes < limits.budget_bytes / 2 {
+        model.append(&mut *spool, &PLAIN);
+    }
+    model.ack(&mut *spool, model.known.last.seq);
+    let tail = spool.extent();
+    assert!(tail.bytes <= limits.tail_bytes + limits.generation_bytes * 3 / 2, "{tail:?}");
+    assert!(tail.first_held > 1 && tail.first_held <= model.known.last.seq);
+    let gone = spool.read(1, Limit { records: 1, bytes: 1 }).unwrap_err();
+    assert!(matches!(gone, Error::Gone { seq: 1, .. }));
+    model.check(&mut *spool);
+    spool.trim(limits.tail_ms + 1).unwrap();
+    assert_eq!(spool.extent().bytes, 0);
+    assert_eq!(spool.extent().first_held, model.known.last.seq + 1);
+    model.append(&mut *spool, &[Class::P1]);
+    model.check(&mut *spool);
+}
+
+/// Rule 5: a flipped bit costs its generation, is declared, and the chain goes on.
+fn declares_what_is_corrupt<F: Fixture>() {
+    for lose_manifest in [false, true] {
+        let fixture = F::new();
+        let mut model = Model::new::<F>();
+        let mut spool = fixture.open(None);
+        model.append(&mut *spool, &[Class::P0]);
+        while fixture.names().len() < 4 {
+            model.append(&mut *spool, &PLAIN);
+        }
+        drop(spool);
+        let victim = fixture.names()[2];
+        fixture.corrupt(victim);
+        if lose_manifest {
+            fixture.lose_manifest();
+        }
+        let mut spool = fixture.open(Some(&model.known));
+        let elisions = model.check(&mut *spool);
+        assert_eq!(elisions.len(), 1, "{elisions:?}");
+        assert_eq!(elisions[0].reason, ElisionReason::Corrupt);
+        assert_eq!(fixture.quarantined(), 1);
+        model.append(&mut *spool, &PLAIN);
+        assert_eq!(model.check(&mut *spool), elisions);
+    }
+}
+
+/// Rule 5: the whole folder is gone, the head file is not.
+fn goes_on_from_the_head_file<F: Fixture>() {
+    let fixture = F::new();
+    let mut model = Model::new::<F>();
+    let mut spool = fixture.open(None);
+    model.append(&mut *spool, &PLAIN);
+    model.ack(&mut *spool, 10);
+    drop(spool);
+    let empty = F::new();
+    let mut spool = empty.open(Some(&model.known));
+    let elisions = model.check(&mut *spool);
+    assert_eq!((elisions[0].from_seq, elisions[0].to_seq), (11, 40));
+    model.append(&mut *spool, &[Class::P1]);
+    assert_eq!(model.check(&mut *spool), elisions);
+}
+
+fn another_epoch_starts_empty<F: Fixture>() {
+    let fixture = F::new();
+    let mut model = Model::new::<F>();
+    let mut spool = fixture.open(None);
+    model.append(&mut *spool, &PLAIN);
+    spool.reset(2).unwrap();
+    let mut model =
+        Model { known: Known { epoch: 2, ..Model::new::<F>().known }, ..Model::new::<F>() };
+    model.append(&mut *spool, &[Class::P1]);
+    assert_eq!(model.check(&mut *spool), []);
+    drop(spool);
+    let mut spool = fixture.open(Some(&model.known));
+    assert_eq!(model.check(&mut *spool), []);
+    assert_eq!(spool.extent().epoch, 2);
+}
+
+macro_rules! contract {
+    ($module:ident, $fixture:ty: $($test:ident),+ $(,)?) => {
+        mod $module {
+            $(#[test]
+            fn $test() {
+                super::$test::<$fixture>();
+            })+
+        }
+    };
+}
+
+macro_rules! contract_of {
+    ($module:ident, $fixture:ty) => {
+        contract!(
+            $module, $fixture:
+            reads_back_what_was_appended,
+            refuses_what_does_not_follow,
+            sheds_at_the_budget_and_says_so,
+            sheds_nothing_for_a_snapshot_and_nothing_without_a_checkpoint,
+            keeps_the_acknowledged_tail,
+            declares_what_is_corrupt,
+            goes_on_from_the_head_file,
+            another_epoch_starts_empty,
+        );
+    };
+}
+
+contract_of!(memory, super::Memory);
+contract_of!(disk, super::OnDisk);
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(Vec<Class>),
+    /// Acknowledges this part (of 256) of what is not.
+    Ack(u8),
+    Trim(i64),
+    Reopen,
+    /// The process is killed after this many writes of an append.
+    KilledAppend(Vec<Class>, u64),
+    /// An append fails after this many writes, and is tried again with other content.
+    FailedAppend(Vec<Class>, u64),
+    FullDisk(Vec<Class>),
+    LoseManifest,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let class = prop_oneof![1 => Just(Class::P0), 6 => Just(Class::P1), 3 => Just(Class::P2)];
+    let classes = prop::collection::vec(class, 1..40);
+    let step = prop_oneof![
+        8 => classes.clone().prop_map(Step::Append),
+        4 => any::<u8>().prop_map(Step::Ack),
+        1 => (0_i64..3000).prop_map(Step::Trim),
+        2 => Just(Step::Reopen),
+        1 => (classes.clone(), 0_u64..5).prop_map(|(c, n)| Step::KilledAppend(c, n)),
+        1 => (classes.clone(), 0_u64..5).prop_map(|(c, n)| Step::FailedAppend(c, n)),
+        1 => classes.prop_map(Step::FullDisk),
+        1 => Just(Step::LoseManifest),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// Only what was P1 or P2 may be elided while nothing is corrupted.
+fn run_steps(volume: &Memory, steps: Vec<Step>) {
+    let mut model = Model::new::<Memory>();
+    let mut spool = volume.open(None);
+    for step in steps {
+        match step {
+            Step::Append(classes) => model.append(&mut *spool, &classes),
+            Step::Ack(part) => {
+                let open = model.known.last.seq - model.known.acked.seq;
+                let seq = model.known.acked.seq + open * u64::from(part) / 255;
+                model.ack(&mut *spool, seq);
+            }
+            Step::Trim(now_ms) => spool.trim(now_ms).unwrap(),
+            Step::Reopen => spool = volume.open(Some(&model.known)),
+            Step::KilledAppend(classes, writes) => {
+                let entries = model.next(&classes);
+                volume.fail_after(writes);
+                let returned = spool.append(&entries, Room::Shed).is_ok();
+                drop(spool);
+                volume.heal();
+                spool = volume.open(Some(&model.known));
+                let last = spool.extent().last.seq;
+                assert!(!returned || last == model.known.last.seq + entries.len() as u64);
+                model.appended(entries.into_iter().filter(|entry| entry.seq <= last).collect());
+                spool.checkpointed(last).unwrap();
+            }
+            Step::FailedAppend(classes, writes) => {
+                let entries = model.next(&classes);
+                volume.fail_after(writes);
+                if spool.append(&entries, Room::Shed).is_ok() {
+                    model.appended(entries);
+                }
+                volume.heal();
+                model.append(&mut *spool, &[Class::P2, Class::P0]);
+            }
+            Step::FullDisk(classes) => {
+                volume.fill_disk();
+                let entries = model.next(&classes);
+                if spool.append(&entries, Room::Shed).is_ok() {
+                    model.appended(entries);
+                }
+                volume.heal();
+            }
+            Step::LoseManifest => {
+                drop(spool);
+                volume.lose_manifest();
+                spool = volume.open(Some(&model.known));
+            }
+        }
+        for elision in model.check(&mut *spool) {
+            let p0 = model.records.range(elision.from_seq..=elision.to_seq);
+            let lost = p0.filter(|(_, entry)| entry.class == Class::P0).count();
+            assert_eq!(lost, 0, "a P0 record was elided: {elision:?}");
+        }
+        assert!(spool.extent().bytes <= volume.limits().budget_bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_everything_is_held_acknowledged_or_declared(steps in steps()) {
+        run_steps(&Memory::default(), steps);
+    }
+}
