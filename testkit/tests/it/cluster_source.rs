@@ -47,6 +47,7 @@ impl Seen {
             Change::Gone { subject } => {
                 self.exist.remove(&format!("{}/{}", subject.namespace, subject.name));
             }
+            Change::Unreadable { subject } => panic!("{subject:?} is unreadable"),
             Change::End(scope) => {
                 assert!(
                     matches!(&scope, Scope::Kind { kind, .. } if kind == "Service"),

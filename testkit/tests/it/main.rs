@@ -1,5 +1,7 @@
 //! Tests over the whole workspace: the rules of the tree, and the parts working together.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod cluster_source;
 mod opa;
 mod tidy;
