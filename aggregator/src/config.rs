@@ -1,14 +1,16 @@
 //! Settings of the hub: `provost-aggregator run --config FILE`, then `PROVOST_AGGREGATOR_*`, then flags.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use provost_runtime::config::{self, Error};
+use provost_runtime::config::{self, Error, Overrides};
 use provost_runtime::spiffe::TrustDomain;
 use provost_runtime::telemetry;
 use serde::Deserialize;
 
+/// Variables `PROVOST_AGGREGATOR_*`.
+pub const ENVIRONMENT: &str = "PROVOST_AGGREGATOR";
 /// Shorter than this, heartbeats are load and no sign of life.
 const MIN_HEARTBEAT_MS: u64 = 100;
 const MAX_HEARTBEAT_MS: u64 = 3_600_000;
@@ -93,6 +95,13 @@ impl Default for AdminListener {
 }
 
 impl Config {
+    /// Reads the file, lays the overrides over it, and checks the rules.
+    pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, Error> {
+        let settings: Self = config::load(file, overrides)?;
+        settings.check()?;
+        Ok(settings)
+    }
+
     /// Rules between settings.
     pub fn check(&self) -> Result<(), Error> {
         if let Err(error) = self.trust_domain.parse::<TrustDomain>() {
@@ -119,8 +128,6 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use provost_runtime::config::Overrides;
-
     use super::*;
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::ca::HubKeys;
 use crate::liveness::Liveness;
 use crate::session::Sessions;
-use crate::store::Store;
+use crate::store::{self, Identity as _, SqliteStore, Store};
 
 /// Handed around as an `Arc`.
 pub struct Hub {
@@ -41,6 +41,32 @@ pub struct Settings {
 }
 
 impl Hub {
+    /// Reads what the hub must know of its own store.
+    pub async fn open(
+        store: SqliteStore,
+        clock: SharedClock,
+        keys: HubKeys,
+        trust_domain: TrustDomain,
+        settings: Settings,
+    ) -> store::Result<Arc<Self>> {
+        let epoch =
+            store.meta_once("hub_epoch", &clock.wall_ms().unsigned_abs().to_string()).await?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let newest_root = store.roots_after(0).await?.last().map(|root| root.version);
+        Ok(Arc::new(Self {
+            liveness: Liveness::new(Arc::clone(&clock), settings.heartbeat_interval),
+            store,
+            clock,
+            keys,
+            trust_domain,
+            settings,
+            sessions: Sessions::default(),
+            published: watch::Sender::new(0),
+            root_version: watch::Sender::new(newest_root),
+            epoch: epoch.parse().map_err(|error| store::Error::corrupt("meta", error))?,
+        }))
+    }
+
     /// Where agents reach this hub.
     #[must_use]
     pub fn agent_urls(&self) -> Vec<String> {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
-use provost_aggregator::config::Config;
+use provost_aggregator::config::{self, Config};
 use provost_aggregator::run;
 use provost_runtime::clock::System;
-use provost_runtime::config::{self, Overrides};
+use provost_runtime::config::{EXIT_CODE, Overrides, process_environment};
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::{telemetry, tls};
 
@@ -36,26 +36,18 @@ struct RunArgs {
 
 fn main() -> ExitCode {
     let Command::Run(args) = Command::parse();
-    let overrides =
-        Overrides::environment("PROVOST_AGGREGATOR", &[], config::process_environment())
-            .flag("--data-dir", "data_dir", args.data_dir)
-            .flag("--auto-approve", "auto_approve", args.auto_approve.then(|| "true".to_owned()));
-    let checked = config::load::<Config>(args.config.as_deref(), &overrides)
-        .and_then(|settings| settings.check().map(|()| settings));
-    let settings = match checked {
-        Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("provost-aggregator: {error}");
-            return ExitCode::from(config::EXIT_CODE);
-        }
+    let overrides = Overrides::environment(config::ENVIRONMENT, &[], process_environment())
+        .flag("--data-dir", "data_dir", args.data_dir)
+        .flag("--auto-approve", "auto_approve", args.auto_approve.then(|| "true".to_owned()));
+    let (error, code) = match Config::load(args.config.as_deref(), &overrides) {
+        Err(error) => (error.into(), EXIT_CODE),
+        Ok(settings) => match serve(settings) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => (error, 1),
+        },
     };
-    match serve(settings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("provost-aggregator: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    eprintln!("provost-aggregator: {error:#}");
+    ExitCode::from(code)
 }
 
 #[tokio::main]

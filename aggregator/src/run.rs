@@ -1,5 +1,7 @@
 //! The composition root: opens what the hub keeps, binds its listeners, starts its tasks, and waits.
 
+mod api_listener;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +13,15 @@ use provost_runtime::metrics::Registry;
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::spiffe::TrustDomain;
 use provost_runtime::tasks::{OnEnd, Tasks};
-use provost_runtime::tls::{self, CertificateSlot, Clients};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
-use crate::auth::cookie::Transport;
 use crate::auth::first_token;
 use crate::ca::{self, HubKeys};
-use crate::config::{ApiListener, Config};
+use crate::config::Config;
 use crate::hub::{Hub, Settings};
-use crate::liveness::Liveness;
-use crate::operate::Operations;
-use crate::session::{self, Sessions};
-use crate::store::{Identity as _, SqliteStore, Store};
-use crate::{api, web};
+use crate::session;
+use crate::store::{Identity as _, SqliteStore};
 
 /// Tasks get this long to end in order.
 const GRACE: Duration = Duration::from_secs(10);
@@ -89,7 +85,7 @@ pub async fn start(config: Config, clock: SharedClock, shutdown: Shutdown) -> Re
         agent_urls: agents.urls.clone(),
         agent_address: addresses.agents,
     };
-    let hub = build(store.clone(), Arc::clone(&clock), keys, asked, settings).await?;
+    let hub = Hub::open(store.clone(), Arc::clone(&clock), keys, asked, settings).await?;
     let tasks = Tasks::new(shutdown.clone());
     let slot = ca::hub_certificate(&hub.keys.ca, &hub.trust_domain, &*clock)?;
     tasks.spawn(
@@ -98,7 +94,7 @@ pub async fn start(config: Config, clock: SharedClock, shutdown: Shutdown) -> Re
         ca::keep_certificate(Arc::clone(&hub), slot.clone(), shutdown.clone()),
     );
     session::server::start(&hub, &slot, agent_listener, &tasks)?;
-    serve_api(&hub, api, api_listener, &tasks)?;
+    api_listener::serve_api(&hub, api, api_listener, &tasks)?;
     let health = Health::new();
     health.set("store", true, "");
     let router = admin::router(health, Registry::new(), Default::default());
@@ -115,82 +111,5 @@ impl Running {
         let ended = self.tasks.join(GRACE).await;
         self.store.close().await;
         Ok(ended?)
-    }
-}
-
-async fn build(
-    store: SqliteStore,
-    clock: SharedClock,
-    keys: HubKeys,
-    trust_domain: TrustDomain,
-    settings: Settings,
-) -> Result<Arc<Hub>> {
-    let epoch = store.meta_once("hub_epoch", &clock.wall_ms().unsigned_abs().to_string()).await?;
-    let store: Arc<dyn Store> = Arc::new(store);
-    let newest_root = store.roots_after(0).await?.last().map(|root| root.version);
-    Ok(Arc::new(Hub {
-        liveness: Liveness::new(Arc::clone(&clock), settings.heartbeat_interval),
-        store,
-        clock,
-        keys,
-        trust_domain,
-        settings,
-        sessions: Sessions::default(),
-        published: watch::Sender::new(0),
-        root_version: watch::Sender::new(newest_root),
-        epoch: epoch.parse().context("hub_epoch")?,
-    }))
-}
-
-fn serve_api(
-    hub: &Arc<Hub>,
-    config: &ApiListener,
-    listener: TcpListener,
-    tasks: &Tasks,
-) -> Result<()> {
-    let slot = config.certificate()?;
-    let transport = if slot.is_some() { Transport::Tls } else { Transport::Plain };
-    web::check_listener(listener.local_addr()?, transport)?;
-    let operations = Arc::new(Operations(Arc::clone(hub)));
-    let state = api::hub::Hub {
-        store: Arc::clone(&hub.store),
-        clock: Arc::clone(&hub.clock),
-        liveness: operations.clone(),
-        operate: operations,
-        transport,
-    };
-    let (router, _) = web::router(state);
-    let shutdown = tasks.shutdown().clone();
-    match slot {
-        None => tasks.spawn("api", OnEnd::ShutDown, admin::serve(listener, router, shutdown)),
-        Some(slot) => {
-            let config = tls::server_config(
-                &slot,
-                Clients::Anonymous,
-                Arc::clone(&hub.clock),
-                tls::ALPN_WEB,
-            )?;
-            let incoming =
-                tls::listen("api listener", listener, config, tls::Limits::default(), tasks)?;
-            tasks.spawn("api", OnEnd::ShutDown, admin::serve_tls(incoming, router, shutdown));
-        }
-    }
-    Ok(())
-}
-
-impl ApiListener {
-    /// The certificate to serve with; none is plain HTTP, for loopback alone.
-    fn certificate(&self) -> Result<Option<CertificateSlot>> {
-        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
-            return Ok(None);
-        };
-        let chain = std::fs::read_to_string(certificate)
-            .with_context(|| certificate.display().to_string())?;
-        let key =
-            std::fs::read_to_string(key).map(zeroize::Zeroizing::new).context("api.tls_key")?;
-        let key = provost_runtime::pki::TlsKey::from_pem(&key).context("api.tls_key")?;
-        let chain =
-            provost_runtime::pki::certificates_from_pem(&chain).context("api.tls_certificate")?;
-        Ok(Some(CertificateSlot::new(chain, &key)?))
     }
 }

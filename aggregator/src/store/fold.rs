@@ -42,6 +42,8 @@ pub struct Fold {
     sets: HashMap<Digest, Arc<PolicySet>>,
     /// Whether this instance's verdicts are the cluster's.
     auditing: bool,
+    /// Last seq that was applied before.
+    acked: u64,
     now_ms: i64,
 }
 
@@ -64,6 +66,7 @@ impl Fold {
         snapshot: Option<OpenSnapshot>,
         sets: HashMap<Digest, Arc<PolicySet>>,
         auditing: bool,
+        acked: u64,
         now_ms: i64,
     ) -> Self {
         Self {
@@ -73,6 +76,7 @@ impl Fold {
             resync: false,
             sets,
             auditing,
+            acked,
             now_ms,
         }
     }
@@ -167,7 +171,8 @@ impl Fold {
             count: count.count,
         });
         self.changes.gaps.push(DeclaredGap {
-            from_seq: elision.from_seq,
+            // What was acknowledged before it was shed is not missing here.
+            from_seq: elision.from_seq.max(self.acked.saturating_add(1)),
             to_seq: elision.to_seq,
             reason: elision.reason,
             counts: counts.collect(),

@@ -26,7 +26,7 @@ pub async fn apply(
     let sets = policy_sets(tx, &fold::policy_sets_of(batch)).await?;
     let snapshot = open_snapshot(tx, batch).await?;
     let auditing = is_auditing(tx, batch).await?;
-    let mut fold = Fold::new(subjects, snapshot, sets, auditing, now_ms);
+    let mut fold = Fold::new(subjects, snapshot, sets, auditing, acked, now_ms);
     let mut records = 0;
     for item in batch.items.iter().filter(|item| item.last_seq > acked) {
         records += item.last_seq - item.first_seq.max(acked + 1) + 1;

@@ -1,0 +1,166 @@
+//! Where a batch stands in its chain.
+
+use provost_aggregator::store::reports::{Ingested, Position};
+use provost_proto::Message as _;
+
+use super::{Fixture, actor, cluster};
+use crate::chain::{Chain, Step, activated, change, decoded, record, says};
+
+fn accepted(ingested: &Ingested) -> (Position, u64) {
+    match ingested {
+        Ingested::Accepted { position, records, .. } => (*position, *records),
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+pub async fn a_batch_twice_changes_nothing(fixture: Fixture) {
+    let store = &*fixture.store;
+    let mut chain = cluster(store, 1).await;
+    let batch = chain.stored(vec![activated(), change("a", vec![says("a", 1, 2)])]);
+    let first = store.ingest(&batch, 10).await.unwrap();
+    assert_eq!(accepted(&first), (Position { epoch: 1, seq: 2, head: chain.head }, 2));
+    let again = store.ingest(&batch, 11).await.unwrap();
+    assert_eq!(accepted(&again), (Position { epoch: 1, seq: 2, head: chain.head }, 0));
+    assert_eq!(store.batches(chain.cluster, None, 10).await.unwrap().len(), 1);
+    let verdicts: u64 =
+        store.policy_counts(None).await.unwrap().iter().map(|count| count.verdicts).sum();
+    assert_eq!(verdicts, 1);
+}
+
+/// Scenario: an agent sends again in other batches what was acknowledged. Guarantee: equal records are taken once, and
+/// other records under the same numbers quarantine the instance.
+pub async fn an_overlap_must_hash_equal(fixture: Fixture) {
+    let store = &*fixture.store;
+    let mut chain = cluster(store, 1).await;
+    let begin = chain.fork();
+    let bodies = || {
+        vec![activated(), change("a", vec![says("a", 1, 1)]), change("b", vec![says("b", 1, 1)])]
+    };
+    store.ingest(&chain.stored(bodies()), 10).await.unwrap();
+
+    let mut longer = begin.fork();
+    let mut more = bodies();
+    more.push(change("c", vec![says("c", 1, 1)]));
+    let overlap = store.ingest(&longer.stored(more), 11).await.unwrap();
+    assert_eq!(accepted(&overlap), (Position { epoch: 1, seq: 4, head: longer.head }, 1));
+
+    // Inside a stored batch: found by decoding it.
+    let mut shorter = begin.fork();
+    let prefix = store.ingest(&shorter.stored(bodies()[..2].to_vec()), 12).await.unwrap();
+    assert_eq!(accepted(&prefix).1, 0);
+
+    let mut other = begin.fork();
+    let forked = store
+        .ingest(&other.stored(vec![activated(), change("x", vec![says("x", 1, 1)])]), 13)
+        .await
+        .unwrap();
+    assert_eq!(forked, Ingested::Fork { at_seq: 2 });
+    let instance = store.instance(chain.cluster, chain.instance).await.unwrap().unwrap();
+    assert_eq!(instance.quarantine.as_deref(), Some("FORK"));
+    let alarms = store.alarms(Some(chain.cluster)).await.unwrap();
+    assert_eq!(alarms[0].code, "FORK");
+}
+
+pub async fn a_jump_is_an_alarm_until_it_is_filled(fixture: Fixture) {
+    let store = &*fixture.store;
+    let mut chain = cluster(store, 1).await;
+    let first = chain.stored(vec![activated()]);
+    let second = chain.stored(vec![change("a", vec![says("a", 1, 1)])]);
+    let third = chain.stored(vec![change("b", vec![says("b", 1, 1)])]);
+    store.ingest(&first, 10).await.unwrap();
+    for now_ms in [11, 12] {
+        let jumped = store.ingest(&third, now_ms).await.unwrap();
+        assert_eq!(jumped, Ingested::UndeclaredGap { send_from: 2 });
+    }
+    let gaps = store.gaps(chain.cluster).await.unwrap();
+    assert_eq!(gaps.len(), 1, "the same hole is one gap");
+    assert!(!gaps[0].declared && gaps[0].resolved_at_ms.is_none());
+    assert_eq!((gaps[0].from_seq, gaps[0].to_seq), (2, 2));
+    assert_eq!(store.alarms(None).await.unwrap()[0].times, 2);
+    store.ingest(&second, 13).await.unwrap();
+    store.ingest(&third, 14).await.unwrap();
+    assert_eq!(store.gaps(chain.cluster).await.unwrap()[0].resolved_at_ms, Some(13));
+    assert_eq!(store.alarms(None).await.unwrap()[0].resolved_at_ms, Some(13));
+}
+
+pub async fn an_elision_is_a_gap_and_no_alarm(fixture: Fixture) {
+    let store = &*fixture.store;
+    let mut chain = cluster(store, 1).await;
+    store.ingest(&chain.stored(vec![activated()]), 10).await.unwrap();
+    let wire = chain.batch_of(vec![Step::Elision(7), record(change("a", vec![says("a", 1, 1)]))]);
+    let taken = store.ingest(&decoded(wire), 11).await.unwrap();
+    assert_eq!(accepted(&taken).0, Position { epoch: 1, seq: 9, head: chain.head });
+    let gaps = store.gaps(chain.cluster).await.unwrap();
+    assert!(gaps[0].declared);
+    assert_eq!((gaps[0].from_seq, gaps[0].to_seq, gaps[0].reason.as_str()), (2, 8, "cap"));
+    assert!(store.alarms(None).await.unwrap().is_empty());
+}
+
+/// Scenario: our acknowledgement was lost, and the agent shed what we have and more. Guarantee: only what we lack is a
+/// gap, and an elision that does not start on our chain is a fork.
+pub async fn an_elision_over_acknowledged_records_is_accepted(fixture: Fixture) {
+    let store = &*fixture.store;
+    let mut chain = cluster(store, 1).await;
+    store.ingest(&chain.stored(vec![activated()]), 10).await.unwrap();
+    let middle = chain.fork();
+    store.ingest(&chain.stored(vec![change("a", vec![says("a", 1, 1)])]), 11).await.unwrap();
+    let mut shed = middle.fork();
+    let taken = store.ingest(&decoded(shed.batch_of(vec![Step::Elision(4)])), 12).await.unwrap();
+    assert_eq!(accepted(&taken).0.seq, 5);
+    let gap = &store.gaps(chain.cluster).await.unwrap()[0];
+    assert_eq!((gap.from_seq, gap.to_seq), (3, 5));
+
+    let mut stranger = Chain { head: provost_model::Digest::of(b"other"), ..middle.fork() };
+    let forked =
+        store.ingest(&decoded(stranger.batch_of(vec![Step::Elision(9)])), 13).await.unwrap();
+    assert_eq!(forked, Ingested::Fork { at_seq: 1 });
+}
+
+pub async fn a_quarantined_instance_waits_for_its_operator(fixture: Fixture) {
+    let store = &*fixture.store;
+    let mut chain = cluster(store, 1).await;
+    store.ingest(&chain.stored(vec![activated()]), 10).await.unwrap();
+    store.quarantine(chain.cluster, chain.instance, "FORK", "by hand", 11).await.unwrap();
+    let batch = chain.stored(vec![change("a", vec![says("a", 1, 1)])]);
+    assert_eq!(store.ingest(&batch, 12).await.unwrap(), Ingested::Quarantined);
+    store.release(chain.cluster, chain.instance, &actor(), 13).await.unwrap();
+    assert_eq!(store.ingest(&batch, 14).await.unwrap(), Ingested::OldEpoch { newest: 1 });
+    let (_, closed) = store.chain(chain.cluster, chain.instance).await.unwrap().unwrap();
+    assert!(closed);
+    let mut next = Chain { epoch: 2, seq: 0, head: provost_trust::chain::GENESIS, ..chain.fork() };
+    assert_eq!(
+        accepted(&store.ingest(&next.stored(vec![activated()]), 15).await.unwrap()).0.epoch,
+        2
+    );
+}
+
+pub async fn a_new_epoch_replaces_the_old(fixture: Fixture) {
+    let store = &*fixture.store;
+    let mut chain = cluster(store, 1).await;
+    store.ingest(&chain.stored(vec![activated()]), 10).await.unwrap();
+    let late = chain.stored(vec![change("a", vec![says("a", 1, 1)])]);
+    let mut next = Chain { epoch: 2, seq: 0, head: provost_trust::chain::GENESIS, ..chain.fork() };
+    store.ingest(&next.stored(vec![activated()]), 11).await.unwrap();
+    assert_eq!(store.ingest(&late, 12).await.unwrap(), Ingested::OldEpoch { newest: 2 });
+    assert_eq!(store.position(chain.cluster, chain.instance).await.unwrap().unwrap().epoch, 2);
+}
+
+pub async fn envelopes_are_kept_byte_for_byte(fixture: Fixture) {
+    let store = &*fixture.store;
+    let mut chain = cluster(store, 1).await;
+    let mut sent = Vec::new();
+    for name in ["a", "b", "c"] {
+        let wire = chain.batch(vec![activated(), change(name, vec![says(name, 1, 1)])]);
+        sent.push(wire.envelope.as_ref().unwrap().encode_to_vec());
+        store.ingest(&decoded(wire), 10).await.unwrap();
+    }
+    let first = store.batches(chain.cluster, None, 2).await.unwrap();
+    let last = first.last().unwrap();
+    let rest = store
+        .batches(chain.cluster, Some((last.instance, last.epoch, last.last_seq)), 2)
+        .await
+        .unwrap();
+    let kept: Vec<Vec<u8>> =
+        first.iter().chain(&rest).map(|batch| batch.envelope.to_vec()).collect();
+    assert_eq!(kept, sent);
+}
