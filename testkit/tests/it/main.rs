@@ -3,5 +3,6 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod cluster_source;
+mod library;
 mod opa;
 mod tidy;
