@@ -156,10 +156,15 @@ impl Evaluator {
         (self.0.admission.lock().jobs.len(), self.0.audit.lock().jobs.len())
     }
 
-    /// Takes no more work and returns when the threads have ended.
-    pub async fn stop(&self) {
+    /// Takes no more work; what waits is answered with [`Error::Stopped`].
+    pub fn close(&self) {
         self.0.admission.stop();
         self.0.audit.stop();
+    }
+
+    /// Takes no more work and returns when the threads have ended.
+    pub async fn stop(&self) {
+        self.close();
         let mut running = self.0.running.clone();
         // An error says that the last sender is gone, and with it the last thread.
         while running.changed().await.is_ok() {}

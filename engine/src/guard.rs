@@ -21,6 +21,9 @@ use crate::unit;
 /// parser's own limit of 32 levels keeps real text far below it.
 const MAX_STEPS: usize = 100;
 
+/// As the parser counts them.
+const TAB_COLUMNS: u32 = 4;
+
 /// What a module is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -73,9 +76,9 @@ fn prepare(module: &Module) -> Result<String, Vec<Diagnostic>> {
     let mut names = 0;
     for step in 0..MAX_STEPS {
         let mut engine = unit::bare_engine();
-        engine
-            .add_policy(module.path.clone(), text.clone())
-            .map_err(|error| vec![diagnostic_of(&error.to_string(), &module.path)])?;
+        engine.add_policy(module.path.clone(), text.clone()).map_err(|error| {
+            vec![in_characters(diagnostic_of(&error.to_string(), &module.path), &text)]
+        })?;
         let Some(parsed) = engine.get_modules().first().cloned() else { break };
         if step == 0 {
             let problems = check::module(&parsed);
@@ -117,6 +120,16 @@ pub(crate) fn defines_violation(
     ])
 }
 
+/// Line and column of a piece of text, both from 1 and in characters. The parser's own columns
+/// count a tab as four.
+fn place(span: &unstable::Span) -> (u32, u32) {
+    let text = span.source.contents();
+    let start = usize::try_from(span.start).unwrap_or(usize::MAX).min(text.len());
+    let before = text.get(..start).unwrap_or_default();
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (span.line, u32::try_from(column).unwrap_or(0))
+}
+
 /// The engine's error in one line, for a test's author.
 pub(crate) fn summary(text: &str) -> String {
     diagnostic_of(text, "").message
@@ -132,6 +145,21 @@ pub(crate) fn diagnostic_of(text: &str, path: &str) -> Diagnostic {
         }
         None => Diagnostic::new(path, Code::CompileFailed, message),
     }
+}
+
+/// The diagnostic with its column in characters.
+fn in_characters(diagnostic: Diagnostic, text: &str) -> Diagnostic {
+    let line = usize::try_from(diagnostic.line.saturating_sub(1)).unwrap_or(usize::MAX);
+    let (mut wide, mut column) = (1, 1);
+    for c in text.lines().nth(line).unwrap_or_default().chars() {
+        if wide >= diagnostic.column {
+            break;
+        }
+        wide += if c == '\t' { TAB_COLUMNS } else { 1 };
+        column += 1;
+    }
+    let line = diagnostic.line;
+    diagnostic.at(line, if line > 0 { column } else { 0 })
 }
 
 /// File, line and column of the first `--> file:line:column` in the engine's error.

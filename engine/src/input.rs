@@ -44,6 +44,18 @@ impl Cluster {
     }
 }
 
+/// The whole input as a policy sees it, for people and for comparison with other engines.
+#[must_use]
+pub fn policy_input(
+    review: &Review,
+    parameters: &serde_json::Map<String, serde_json::Value>,
+    cluster: &Cluster,
+) -> serde_json::Value {
+    let parameters = serde_json::Value::Object(parameters.clone()).into();
+    let input = build(&self::review(review), &parameters, &cluster.to_value());
+    serde_json::to_value(input).unwrap_or_default()
+}
+
 /// `input.review`, shared by every binding that looks at the subject.
 pub(crate) fn review(review: &Review) -> Value {
     let Review {

@@ -21,7 +21,7 @@ mod shape;
 mod unit;
 
 pub use evaluator::{Answer, Error as EvaluatorError, Evaluator, LaneLimits, Limits};
-pub use input::Cluster;
+pub use input::{Cluster, policy_input};
 pub use object::{Error as ObjectError, MAX_DEPTH, Object};
 pub use review::Review;
 pub use set::{CompiledSet, Options, check, check_policy};

@@ -95,13 +95,13 @@ pub(super) fn check(modules: &[(Ref<Module>, Role)]) -> Vec<Diagnostic> {
         let package = visit::dotted(&module.package.refr).unwrap_or_default();
         let imports = imports(module);
         visit::module(module, &mut |node| {
-            let Node::Expr(Expr::Call { span, fcn, params, .. }) = node else { return };
+            let Node::Expr(Expr::Call { fcn, params, .. }) = node else { return };
+            let span = visit::base(fcn).span();
             let Some(written) = visit::dotted(fcn) else {
                 let message = "a call of something that is no name";
-                return found.push(
-                    Diagnostic::new(span.source.file(), Code::CompileFailed, message)
-                        .at(span.line, span.col),
-                );
+                let (line, column) = super::place(span);
+                let diagnostic = Diagnostic::new(span.source.file(), Code::CompileFailed, message);
+                return found.push(diagnostic.at(line, column));
             };
             let arity = resolve(&written, &package, &imports, &functions, *role);
             found.extend(problem(span, &written.join("."), arity, params.len()));
@@ -111,9 +111,9 @@ pub(super) fn check(modules: &[(Ref<Module>, Role)]) -> Vec<Diagnostic> {
 }
 
 fn problem(span: &Span, name: &str, arity: Option<usize>, given: usize) -> Option<Diagnostic> {
-    let diagnostic = |code, message: String| {
-        Diagnostic::new(span.source.file(), code, message).at(span.line, span.col)
-    };
+    let (line, column) = super::place(span);
+    let diagnostic =
+        |code, message: String| Diagnostic::new(span.source.file(), code, message).at(line, column);
     match arity {
         Some(arity) if arity == given => None,
         // `walk` has no other form.

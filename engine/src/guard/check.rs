@@ -17,6 +17,7 @@ pub(super) fn module(module: &Module) -> Vec<Diagnostic> {
     for rule in &module.policy {
         head(rule, &mut found);
         let bound = bound_names(rule, &globals);
+        unbindable(rule, &globals, &mut found);
         visit::rule(rule, &mut |node| match node {
             Node::Expr(node) => expression(node, &mut found),
             Node::Stmt(statement) => self::statement(statement, &globals, &bound, &mut found),
@@ -43,7 +44,7 @@ fn expression(node: &Expr, found: &mut Vec<Diagnostic>) {
         }
         Expr::Call { fcn, params, .. } => {
             adjacent(fcn.span(), node.span(), '(', found);
-            if visit::dotted(fcn).is_some_and(|name| name == ["sprintf"]) {
+            if is_named(fcn, "sprintf") {
                 sprintf(node.span(), params, found);
             }
         }
@@ -138,15 +139,59 @@ fn unsafe_indexes(
     }
 }
 
-/// Names that a rule binds somewhere outside of `not`.
-fn bound_names(rule: &Rule, globals: &BTreeSet<String>) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let mut negated: Vec<(u32, u32)> = Vec::new();
-    visit::rule(rule, &mut |node| match node {
-        Node::Stmt(statement) => match &statement.literal {
-            Literal::NotExpr { span, expr, .. } => {
-                negated.push((span.start.min(expr.span().start), statement.span.end));
+/// Names that nothing in the rule can give a value.
+fn unbindable(rule: &Rule, globals: &BTreeSet<String>, found: &mut Vec<Diagnostic>) {
+    let mut bindable = BTreeSet::from(["_".to_owned()]);
+    let mut add = |node: &Expr| {
+        visit::expr(node, &mut |inner| {
+            if let Node::Expr(Expr::Var { span, .. }) = inner {
+                bindable.insert(span.text().to_owned());
             }
+        });
+    };
+    if let Rule::Spec { head: RuleHead::Func { args, .. }, .. } | Rule::Default { args, .. } = rule
+    {
+        args.iter().for_each(|arg| add(arg));
+    }
+    visit::rule(rule, &mut |node| match node {
+        Node::Expr(Expr::AssignExpr { lhs, rhs, .. }) => {
+            [lhs, rhs].into_iter().for_each(|e| add(e));
+        }
+        Node::Expr(Expr::RefBrack { index, .. }) => add(index),
+        Node::Expr(Expr::Call { fcn, params, .. }) if is_named(fcn, "walk") => {
+            params.iter().skip(1).for_each(|each| add(each));
+        }
+        Node::Stmt(statement) => {
+            if let Literal::SomeIn { key, value, .. } = &statement.literal {
+                key.iter().chain([value]).for_each(|each| add(each));
+            }
+        }
+        Node::Expr(_) => {}
+    });
+    bindable.extend(declared_plainly(rule));
+    let mut called = BTreeSet::new();
+    let mut told = BTreeSet::new();
+    visit::rule(rule, &mut |node| {
+        if let Node::Expr(Expr::Call { fcn, .. }) = node {
+            called.insert(visit::base(fcn).span().start);
+        }
+        let Node::Expr(Expr::Var { span, .. }) = node else { return };
+        let name = span.text();
+        let known =
+            bindable.contains(name) || globals.contains(name) || called.contains(&span.start);
+        if !known && told.insert(name.to_owned()) {
+            let message = format!("{name} is unsafe: nothing gives it a value");
+            found.push(refuse(span, &message, "check its spelling, or bind it first"));
+        }
+    });
+}
+
+/// Names of `some x` and of `every`.
+fn declared_plainly(rule: &Rule) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    visit::rule(rule, &mut |node| {
+        let Node::Stmt(statement) = node else { return };
+        match &statement.literal {
             Literal::SomeVars { vars, .. } => {
                 names.extend(vars.iter().map(|var| var.text().to_owned()));
             }
@@ -154,7 +199,21 @@ fn bound_names(rule: &Rule, globals: &BTreeSet<String>) -> BTreeSet<String> {
                 names.extend(key.iter().chain([value]).map(|var| var.text().to_owned()));
             }
             _ => {}
-        },
+        }
+    });
+    names
+}
+
+/// Names that a rule binds somewhere outside of `not`.
+fn bound_names(rule: &Rule, globals: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut negated: Vec<(u32, u32)> = Vec::new();
+    visit::rule(rule, &mut |node| match node {
+        Node::Stmt(statement) => {
+            if let Literal::NotExpr { span, expr, .. } = &statement.literal {
+                negated.push((span.start.min(expr.span().start), statement.span.end));
+            }
+        }
         Node::Expr(Expr::Var { span, .. }) => {
             let inside = negated.iter().any(|(start, end)| (*start..*end).contains(&span.start));
             if !inside && !globals.contains(span.text()) {
@@ -163,6 +222,7 @@ fn bound_names(rule: &Rule, globals: &BTreeSet<String>) -> BTreeSet<String> {
         }
         Node::Expr(_) => {}
     });
+    names.extend(declared_plainly(rule));
     names
 }
 
@@ -216,8 +276,11 @@ fn sprintf(span: &Span, params: &[Ref<Expr>], found: &mut Vec<Diagnostic>) {
     }
 }
 
+fn is_named(function: &Expr, name: &str) -> bool {
+    visit::dotted(function).is_some_and(|written| written == [name])
+}
+
 fn refuse(span: &Span, what: &str, hint: &str) -> Diagnostic {
-    Diagnostic::new(span.source.file(), Code::CompileFailed, what)
-        .at(span.line, span.col)
-        .hint(hint)
+    let (line, column) = super::place(span);
+    Diagnostic::new(span.source.file(), Code::CompileFailed, what).at(line, column).hint(hint)
 }

@@ -21,10 +21,11 @@ pub(super) fn check<'a>(modules: impl Iterator<Item = &'a Ref<Module>> + Clone) 
         for rule in &module.policy {
             let Some(path) = path_of(rule, &package) else { continue };
             let span = rule.span();
+            let (line, column) = super::place(span);
             let message = format!("{} needs itself", path.join("."));
             places.entry(path.clone()).or_insert_with(|| {
                 Diagnostic::new(span.source.file(), Code::CompileFailed, message)
-                    .at(span.line, span.col)
+                    .at(line, column)
                     .hint("a rule cannot be recursive")
             });
             graph.entry(path).or_default().extend(names.needs_of(rule));

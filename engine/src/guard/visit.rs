@@ -78,7 +78,7 @@ fn query<'a>(query: &'a Query, see: Visitor<'a, '_>) {
             }
         }
         for modifier in &statement.with_mods {
-            expr(&modifier.refr, see);
+            // What is replaced is no expression.
             expr(&modifier.r#as, see);
         }
     }

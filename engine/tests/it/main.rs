@@ -1,0 +1,9 @@
+//! The engine from outside: held to OPA's answers, to its limits, and to hostile input.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod cases;
+mod evaluator;
+mod library;
+mod oracle;
+mod set;
