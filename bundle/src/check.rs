@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use provost_model::{BindingId, Code, PolicyId};
+use provost_model::{BindingId, Code, Match, PolicyId};
 
 use crate::assemble::WrittenBinding;
 use crate::bundle::{Module, Policy};
@@ -73,12 +73,37 @@ pub(crate) fn bindings(
                 let wrong = parameters::check(&policy.meta, &binding.parameters);
                 let invalid = |text| problem(Code::ParameterInvalid, text);
                 problems.extend(wrong.into_iter().map(invalid));
+                let wrong = unmatchable(&binding.matches, policy);
+                problems.extend(wrong.into_iter().map(|text| problem(Code::Invalid, text)));
             }
             None if !unknown_ok => {
                 let message = format!("there is no policy {}", binding.policy);
                 problems.push(problem(Code::NotFound, message));
             }
             None => {}
+        }
+    }
+    problems
+}
+
+/// A part of a match that could never hold is a mistake: the binding would be silent.
+fn unmatchable(matches: &Match, policy: &Policy) -> Vec<String> {
+    let mut problems = Vec::new();
+    problems.extend(matches.clusters.problem());
+    problems.extend(matches.labels.problem());
+    let is = |a: &str, b: &str| a == b || a == "*" || b == "*";
+    for selector in &matches.kinds {
+        for kind in &selector.kinds {
+            let known = policy.meta.kinds.iter().any(|of_policy| {
+                is(&of_policy.group, &selector.group)
+                    && of_policy.kinds.iter().any(|known| is(known, kind))
+            });
+            if !known {
+                problems.push(format!(
+                    "policy {} does not match kind {kind} of group {:?}",
+                    policy.meta.id, selector.group
+                ));
+            }
         }
     }
     problems

@@ -46,6 +46,22 @@ impl LabelSelector {
     }
 }
 
+impl LabelSelector {
+    /// What is wrong with it, where Kubernetes would refuse it too.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let wrong = |requirement: &&Requirement| {
+            let lists = matches!(requirement.operator, Operator::In | Operator::NotIn);
+            requirement.key.is_empty() || lists == requirement.values.is_empty()
+        };
+        let requirement = self.match_expressions.iter().find(wrong)?;
+        Some(format!(
+            "the requirement on label {:?} is not valid: In and NotIn need values, Exists and DoesNotExist have none",
+            requirement.key
+        ))
+    }
+}
+
 impl Requirement {
     /// As in Kubernetes, `NotIn` also matches where the key is missing.
     fn matches(&self, labels: &Labels) -> bool {
@@ -76,6 +92,21 @@ mod tests {
                 operator,
                 values: values.iter().map(|v| (*v).to_owned()).collect(),
             }],
+        }
+    }
+
+    #[test]
+    fn selectors_are_valid_as_in_kubernetes() {
+        assert_eq!(LabelSelector::default().problem(), None);
+        for (operator, values, good) in [
+            (Operator::In, &["a"][..], true),
+            (Operator::In, &[], false),
+            (Operator::NotIn, &[], false),
+            (Operator::Exists, &[], true),
+            (Operator::Exists, &["a"], false),
+            (Operator::DoesNotExist, &["a"], false),
+        ] {
+            assert_eq!(requirement(operator, values).problem().is_none(), good, "{operator:?}");
         }
     }
 

@@ -33,6 +33,10 @@ pub enum Error {
     WrongRoot { expected: Digest },
     #[error("the {what} expired at {expired}; the time is at least {now}")]
     Expired { what: &'static str, expired: Timestamp, now: Timestamp },
+    #[error(
+        "the {what} says it was created at {created}, but it is {now}: check the clock of who made it, and this one"
+    )]
+    Ahead { what: &'static str, created: Timestamp, now: Timestamp },
     #[error("version {version} of the {what} is older than version {held}, which is held already")]
     Older { what: &'static str, version: u64, held: u64 },
     #[error("version {version} of the policy manifest is below the floor {floor}")]
@@ -85,7 +89,7 @@ impl Error {
             Self::RevokedVersion { .. } => Code::RevokedVersion,
             Self::SameVersionDiffers { .. } => Code::SameVersionDiffers,
             Self::OutOfScope { .. } => Code::OutOfScope,
-            Self::NotYet { .. } => Code::NotYet,
+            Self::NotYet { .. } | Self::Ahead { .. } => Code::NotYet,
             Self::WrongAssignment { .. } => Code::WrongAssignment,
             Self::WrongCluster { .. } => Code::WrongCluster,
             Self::EngineTooOld { .. } => Code::EngineTooOld,

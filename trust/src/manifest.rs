@@ -12,7 +12,7 @@ use crate::files::{self, FileEntry};
 use crate::root::Role;
 use crate::state::HeldManifest;
 use crate::strict;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, check_not_ahead};
 use crate::trusted_root::TrustedRoot;
 use crate::verified::Verified;
 
@@ -149,6 +149,12 @@ impl PolicyManifest {
         Ok(())
     }
 
+    /// For who publishes it: its date raises the floor of trusted time for good, so that one from a
+    /// clock that is ahead would make everything after it look expired.
+    pub fn check_created(&self, now: Timestamp) -> Result<(), Error> {
+        check_not_ahead(WHAT, self.created, now)
+    }
+
     /// Whether this manifest, of payload digest `digest`, may follow the one held.
     pub fn check_version(
         &self,
@@ -228,6 +234,10 @@ impl PolicyManifest {
         }
         if self.created >= self.expires {
             return malformed("it expires before it was created");
+        }
+        let selectors = self.rings.iter().map(|ring| &ring.selector).chain([&self.scope]);
+        if let Some(problem) = selectors.into_iter().find_map(LabelSelector::problem) {
+            return malformed(&problem);
         }
         let named = |ring: &Ring| !ring.name.is_empty() && strict::is_plain_line(&ring.name);
         if !self.rings.iter().all(named) {

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use provost_model::limits::MAX_SIGNED_PAYLOAD_BYTES;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -65,6 +66,11 @@ pub(crate) fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|error| Error::Malformed { what, reason: error.to_string() })?;
     bytes.push(b'\n');
+    // What nobody would read is not signed either.
+    let (size, limit) = (bytes.len() as u64, MAX_SIGNED_PAYLOAD_BYTES as u64);
+    if size > limit {
+        return Err(Error::TooLarge { what, size, limit });
+    }
     Ok(bytes)
 }
 

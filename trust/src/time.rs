@@ -15,6 +15,8 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
+use crate::error::Error;
+
 /// Seconds since 1970 UTC; as text RFC 3339 in one form only: `2026-11-22T05:00:00Z`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -93,6 +95,20 @@ impl From<Timestamp> for String {
     fn from(timestamp: Timestamp) -> Self {
         timestamp.to_string()
     }
+}
+
+/// How far a date may be ahead of the clock of who checks it.
+const MAX_AHEAD_S: i64 = 5 * 60;
+
+pub(crate) fn check_not_ahead(
+    what: &'static str,
+    created: Timestamp,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if created > now.plus_s(MAX_AHEAD_S) {
+        return Err(Error::Ahead { what, created, now });
+    }
+    Ok(())
 }
 
 /// Pure: readings go in, the bound comes out. Kept per boot; the floor alone outlives it.

@@ -10,7 +10,7 @@ use provost_model::Digest;
 use crate::dsse::{Envelope, payload_type};
 use crate::error::Error;
 use crate::root::{Role, Root};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, check_not_ahead};
 use crate::verified::Verified;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,11 @@ impl TrustedRoot {
             return Err(Error::Expired { what: WHAT, expired: self.root.expires, now });
         }
         Ok(())
+    }
+
+    /// For who publishes it, see [`crate::PolicyManifest::check_created`].
+    pub fn check_created(&self, now: Timestamp) -> Result<(), Error> {
+        check_not_ahead(WHAT, self.root.created, now)
     }
 
     /// Checks size, signatures of `role` and type.

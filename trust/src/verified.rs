@@ -7,6 +7,20 @@ use provost_model::Digest;
 use crate::key::KeyId;
 
 /// A value whose signatures met the threshold of the role that was asked for.
+///
+/// Nobody else can make one:
+///
+/// ```compile_fail,E0451
+/// use provost_trust::Verified;
+/// let digest = provost_model::Digest::of(b"");
+/// let forged = Verified { value: "trust me", digest, signers: Vec::new() };
+/// ```
+///
+/// ```compile_fail,E0624
+/// use provost_trust::Verified;
+/// let digest = provost_model::Digest::of(b"");
+/// let forged = Verified::new("trust me", digest, Vec::new());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified<T> {
     value: T,

@@ -111,7 +111,9 @@ pub async fn publish(hub: &Arc<Hub>, request: PublishRequest, actor: &Actor) -> 
 /// Takes roots in without a bundle: enrolment needs the root that tokens pin. Returns the newest version known now.
 pub async fn add_roots(hub: &Arc<Hub>, roots: &[Envelope], actor: &Actor) -> Result<u64> {
     let (root, new_roots) = trusted_root(hub, roots).await?;
-    root.check_expiry(Timestamp::from_unix_ms(hub.clock.wall_ms()))?;
+    let now = Timestamp::from_unix_ms(hub.clock.wall_ms());
+    root.check_expiry(now)?;
+    root.check_created(now)?;
     check_director(hub, &root)?;
     hub.store.add_roots(&new_roots, actor, hub.clock.wall_ms()).await?;
     hub.root_version.send_replace(Some(root.version()));
@@ -124,7 +126,9 @@ async fn check(hub: &Arc<Hub>, request: PublishRequest) -> Result<Checked> {
     let (root, new_roots) = trusted_root(hub, &roots).await?;
     let manifest = manifest::verify(&root, &envelope)?;
     root.check_expiry(now)?;
+    root.check_created(now)?;
     manifest.check_expiry(now)?;
+    manifest.check_created(now)?;
     check_version(hub, &manifest).await?;
     manifest.check_engine(EngineVersion::running())?;
     check_director(hub, &root)?;

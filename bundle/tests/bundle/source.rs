@@ -156,6 +156,28 @@ fn every_mistake_is_told_with_its_place() {
             "another binding named edge",
         ),
         (
+            "kind that the policy does not match",
+            tree().replace(
+                bindings,
+                "{namespaces: [shop-*]}",
+                "{kinds: [{group: apps, kinds: [Pod]}]}",
+            ),
+            Code::Invalid,
+            "tree/bindings/edge.yaml:9",
+            "does not match kind Pod of group",
+        ),
+        (
+            "selector without values",
+            tree().replace(
+                bindings,
+                "{namespaces: [shop-*]}",
+                "{clusters: {matchExpressions: [{key: tier, operator: In}]}}",
+            ),
+            Code::Invalid,
+            "tree/bindings/edge.yaml:9",
+            "need values",
+        ),
+        (
             "unknown field of a binding",
             tree().replace(bindings, "action: warn", "acton: warn"),
             Code::Malformed,

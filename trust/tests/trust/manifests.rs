@@ -166,6 +166,31 @@ fn scope_and_rings_go_by_granted_labels() {
 }
 
 #[test]
+fn one_from_a_clock_that_is_ahead_is_not_published() {
+    manifest().check_created(at("2026-11-22T04:55:00Z")).unwrap();
+    let now = at("2026-11-22T04:54:59Z");
+    assert_eq!(manifest().check_created(now).unwrap_err().code(), Code::NotYet);
+    assert_eq!(trusted().check_created(now).unwrap_err().code(), Code::NotYet);
+}
+
+#[test]
+fn a_selector_that_kubernetes_would_refuse_is_refused() {
+    use provost_model::labels::{Operator, Requirement};
+    let requirement =
+        Requirement { key: "tier".to_owned(), operator: Operator::In, values: Vec::new() };
+    let scope = LabelSelector { match_labels: Labels::new(), match_expressions: vec![requirement] };
+    let error = PolicyManifest { scope, ..manifest() }.to_unsigned().unwrap_err();
+    assert_eq!(error.code(), Code::Malformed);
+}
+
+#[test]
+fn what_nobody_would_read_is_not_signed() {
+    let mut large = manifest();
+    large.revoked_versions = (1_000_000..1_200_000).collect();
+    assert_eq!(large.to_unsigned().unwrap_err().code(), Code::TooLarge);
+}
+
+#[test]
 fn a_newer_engine_may_be_asked_for() {
     let mut needs = manifest();
     needs.engine.minimum = "0.2.0".parse().unwrap();
