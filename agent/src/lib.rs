@@ -6,6 +6,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod disk;
+pub mod evaluate;
 pub mod identity;
 pub mod report;
 pub mod run;

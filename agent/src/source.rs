@@ -66,6 +66,8 @@ pub struct Unavailable {
 #[derive(Debug)]
 pub struct Observed {
     pub object: Object,
+    /// Its key: with the namespace that was filled in, and `generateName` where there is no name.
+    pub subject: ResourceRef,
     /// For objects from files.
     pub location: Option<Location>,
 }

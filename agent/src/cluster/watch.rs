@@ -77,9 +77,10 @@ async fn deliver(
 
 /// Items of a list come without apiVersion and kind: what was asked for is filled in.
 fn exists(raw: Raw, resource: &ApiResource) -> Change {
+    let subject = subject(&raw, resource);
     let mut object = raw.object;
     object.set_type(&resource.api_version, &resource.kind);
-    Change::Exists(Box::new(Observed { object, location: None }))
+    Change::Exists(Box::new(Observed { object, subject, location: None }))
 }
 
 fn subject(raw: &Raw, resource: &ApiResource) -> ResourceRef {

@@ -163,7 +163,8 @@ impl Round<'_> {
         }
         let file = self.relative(&document.file);
         let location = Location { file, line: document.at.line, ..Location::default() };
-        self.say(Change::Exists(Box::new(Observed { object, location: Some(location) })));
+        let observed = Observed { object, subject: subject.clone(), location: Some(location) };
+        self.say(Change::Exists(Box::new(observed)));
         Some(subject)
     }
 
