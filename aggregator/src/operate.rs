@@ -37,6 +37,7 @@ impl Operate for Operations {
             trust_domain: hub.trust_domain.to_string(),
             ca_digest: Digest::from_bytes(hub.keys.ca.sha256()).to_string(),
             director_key: hex::encode(hub.keys.director.public().as_bytes()),
+            agent_urls: hub.agent_urls(),
             root_version: *hub.root_version.borrow(),
         }
     }

@@ -8,6 +8,10 @@ use provost_trust::Timestamp;
 pub struct Lifetime(i64);
 
 impl Lifetime {
+    pub const fn seconds(self) -> i64 {
+        self.0
+    }
+
     pub fn after(self, created: Timestamp) -> Timestamp {
         created.plus_s(self.0)
     }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod exit;
+mod hub;
 mod library;
 mod lifetime;
 mod output;
@@ -45,8 +46,8 @@ fn main() -> ExitCode {
         Command::Root(args) => commands::root::run(args),
         Command::Keys(args) => commands::keys::run(args),
         Command::Fleet(args) => commands::fleet::run(args),
-        Command::VerifyReports(args) => commands::verify_reports::run(args),
-        Command::Doctor(args) => commands::doctor::run(args),
+        Command::VerifyReports(args) => commands::verify_reports::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
         Command::Agent(args) => commands::agent::run(args),
         Command::Demo(args) => commands::demo::run(args),
     };

@@ -52,6 +52,8 @@ pub struct TrustJson {
 #[serde(rename_all = "camelCase")]
 pub struct InstanceJson {
     pub id: String,
+    /// Raw Ed25519 public key, lower-case hex: what a grant names.
+    pub report_key: String,
     /// Its verdicts are the cluster's.
     pub auditing: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,6 +201,7 @@ async fn instances(hub: &Hub, view: &ClusterView) -> Result<Vec<InstanceJson>, P
         let heartbeat = hub.store.heartbeat_of(view.cluster.id, instance.id).await?;
         instances.push(InstanceJson {
             id: instance.id.to_string(),
+            report_key: hex::encode(instance.report_key),
             auditing: view.cluster.auditing_instance == Some(instance.id),
             last_heard: instance.last_heard_at_ms.map(Stamp),
             quarantine: instance.quarantine,

@@ -69,6 +69,8 @@ pub struct HubFacts {
     pub ca_digest: String,
     /// Raw Ed25519 public key of the director, as `provost root add-key` takes it.
     pub director_key: String,
+    /// Where agents reach the hub, as `https://host:port`.
+    pub agent_urls: Vec<String>,
     /// Version of the newest root; none before the first publication.
     pub root_version: Option<u64>,
 }

@@ -98,6 +98,8 @@ pub struct IssuedEnrolTokenJson {
     pub secret: String,
     pub trust_domain: String,
     pub ca_digest: String,
+    /// Where agents reach the hub.
+    pub hubs: Vec<String>,
     pub expires: Stamp,
 }
 
@@ -231,6 +233,7 @@ pub async fn create_enrol(
         secret: issued.secret,
         trust_domain: facts.trust_domain,
         ca_digest: facts.ca_digest,
+        hubs: facts.agent_urls,
         expires: Stamp(issued.expires_at_ms),
     };
     Ok((StatusCode::CREATED, Json(json)))

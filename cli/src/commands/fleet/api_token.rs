@@ -1,0 +1,135 @@
+//! `provost fleet api-token`: who may use the hub's API.
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::table::{left, table, text};
+use crate::exit::Exit;
+use crate::hub::{Hub, HubArgs, encode};
+use crate::lifetime::Lifetime;
+use crate::output::{self, Format, Output};
+
+/// Make, list and revoke API tokens.
+#[derive(clap::Args)]
+#[command(arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Create(CreateArgs),
+    List(ListArgs),
+    Revoke(RevokeArgs),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Also enrols, approves, revokes and publishes.
+    Operator,
+    /// Also makes tokens.
+    Admin,
+}
+
+/// Make a token for a person or a program.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  provost fleet api-token create ci --role viewer --ttl 30d > ci.token
+  provost fleet api-token create ada@example.org --role operator")]
+struct CreateArgs {
+    /// Whose it is; stands in the audit log.
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[arg(long, value_enum, default_value_t = Role::Viewer)]
+    role: Role,
+    /// How long it lives, as in 90d; a year at most.
+    #[arg(long, default_value = "90d", value_name = "TIME")]
+    ttl: Lifetime,
+    #[command(flatten)]
+    server: HubArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// List tokens by name; their secrets are not kept.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  provost fleet api-token list")]
+struct ListArgs {
+    #[command(flatten)]
+    server: HubArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// End a token and the sessions that it opened.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  provost fleet api-token revoke ci")]
+struct RevokeArgs {
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    server: HubArgs,
+}
+
+impl Role {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    match &args.command {
+        Command::Create(args) => create(args),
+        Command::List(args) => list(args),
+        Command::Revoke(args) => {
+            let path = format!("/api/v1/tokens/{}", encode(&args.name));
+            Hub::open(&args.server)?.delete(&path)?;
+            println!("revoked {}", args.name);
+            Ok(Exit::Clean)
+        }
+    }
+}
+
+fn create(args: &CreateArgs) -> anyhow::Result<Exit> {
+    let body = json!({"name": args.name, "role": args.role.as_str(), "ttlS": args.ttl.seconds()});
+    let issued: Value = Hub::open(&args.server)?.post("/api/v1/tokens", &body)?;
+    match args.output.format {
+        Format::Json => output::json(&issued)?,
+        Format::Pretty => {
+            println!("{}", text(&issued, "/token"));
+            eprintln!("shown this once; works until {}", text(&issued, "/expires"));
+        }
+    }
+    Ok(Exit::Clean)
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<Exit> {
+    let tokens: Vec<Value> = Hub::open(&args.server)?.get("/api/v1/tokens")?;
+    match args.output.format {
+        Format::Json => output::json(&json!({"version": 1, "tokens": tokens}))?,
+        Format::Pretty => {
+            let mut rows = table(&["name", "role", "by", "expires", "revoked"]);
+            for token in &tokens {
+                rows.add_row(vec![
+                    left(text(token, "/name")),
+                    left(text(token, "/role")),
+                    left(text(token, "/createdBy")),
+                    left(text(token, "/expires")),
+                    left(text(token, "/revoked")),
+                ]);
+            }
+            println!("{rows}");
+        }
+    }
+    Ok(Exit::Clean)
+}

@@ -1,0 +1,127 @@
+//! `provost fleet export`: everything that 'provost verify-reports' needs, in a folder.
+//!
+//! Layout, version 1: `export.json`; `clusters/<id>/batches.jsonl` (one accepted envelope a line, its
+//! bytes as they came); `grants/<cluster id>.json`, `roots/<version>.json`, `manifests/<digest>.json`
+//! (DSSE JSON). Names are ids and digests, never text of a cluster.
+
+use std::fs;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use provost_model::{ClusterId, Digest};
+use serde_json::{Value, json};
+
+use super::table::text;
+use crate::exit::{Exit, UsageError};
+use crate::hub::{Hub, HubArgs};
+use crate::output::{self, Format, Output};
+
+pub const EXPORT_FILE: &str = "export.json";
+pub const VERSION: u64 = 1;
+
+/// Take the evidence away: envelopes, grants, roots and manifests.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  provost fleet export evidence
+  provost verify-reports --from evidence --grants evidence/grants --roots root.json
+Every batch is exported byte for byte as the agent signed it.")]
+pub struct Args {
+    /// A new or empty folder.
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    #[command(flatten)]
+    server: HubArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    let folder = &args.folder;
+    if folder.exists() && fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_some())
+    {
+        let message = format!("{} exists and is not an empty folder", folder.display());
+        return Err(UsageError(message).into());
+    }
+    let hub = Hub::open(&args.server)?;
+    let facts: Value = hub.get("/api/v1/hub")?;
+    let clusters = hub.all("/api/v1/clusters")?;
+    let mut batches = 0_u64;
+    let mut listed = Vec::new();
+    for cluster in &clusters {
+        let id: ClusterId = text(cluster, "/id").parse().context("cluster id")?;
+        batches += export_batches(&hub, folder, id)?;
+        listed.push(
+            json!({"id": id, "name": text(cluster, "/name"), "status": text(cluster, "/status")}),
+        );
+    }
+    let grants = signed(&hub, "/api/v1/grants", &folder.join("grants"), |name| {
+        name.parse::<ClusterId>().is_ok()
+    })?;
+    let roots =
+        signed(&hub, "/api/v1/roots", &folder.join("roots"), |name| name.parse::<u64>().is_ok())?;
+    let manifests = signed(&hub, "/api/v1/manifests", &folder.join("manifests"), |name| {
+        name.parse::<Digest>().is_ok()
+    })?;
+    let summary = json!({
+        "version": VERSION,
+        "trustDomain": text(&facts, "/trustDomain"),
+        "clusters": listed,
+        "batches": batches,
+        "grants": grants,
+        "roots": roots,
+        "manifests": manifests,
+    });
+    // Last: a folder without it was cut short.
+    write(&folder.join(EXPORT_FILE), &serde_json::to_vec_pretty(&summary)?)?;
+    match args.output.format {
+        Format::Json => output::json(&summary)?,
+        Format::Pretty => println!(
+            "{}: {} clusters, {batches} batches, {grants} grants, {roots} roots, {manifests} manifests",
+            folder.display(),
+            clusters.len(),
+        ),
+    }
+    Ok(Exit::Clean)
+}
+
+fn export_batches(hub: &Hub, folder: &Path, cluster: ClusterId) -> anyhow::Result<u64> {
+    let folder = folder.join("clusters").join(cluster.to_string());
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let path = folder.join("batches.jsonl");
+    let file = fs::File::create_new(&path).with_context(|| path.display().to_string())?;
+    let mut file = BufWriter::new(file);
+    let mut batches = 0;
+    hub.pages(&format!("/api/v1/clusters/{cluster}/batches"), None, |batch| {
+        writeln!(file, "{batch}").with_context(|| path.display().to_string())?;
+        batches += 1;
+        Ok(())
+    })?;
+    file.flush().with_context(|| path.display().to_string())?;
+    Ok(batches)
+}
+
+/// One file an object. A name that is none of ours is refused: it becomes a file's name.
+fn signed(
+    hub: &Hub,
+    path: &str,
+    folder: &Path,
+    is_name: impl Fn(&str) -> bool,
+) -> anyhow::Result<u64> {
+    let objects: Vec<Value> = hub.get(path)?;
+    let mut written = 0;
+    for object in &objects {
+        let name = text(object, "/name");
+        anyhow::ensure!(is_name(name), "{path} names {name:?}, which is no id");
+        let envelope = object.get("envelope").unwrap_or(&Value::Null);
+        write(&folder.join(format!("{name}.json")), envelope.to_string().as_bytes())?;
+        written += 1;
+    }
+    Ok(written)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let parent = path.parent().unwrap_or(path);
+    fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+    fs::write(path, bytes).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,208 @@
+//! `provost fleet status`: the roll-up, with who is stale.
+
+use serde_json::Value;
+
+use super::decide::find_cluster;
+use super::table::{count, left, percent, right, span, table, text};
+use crate::exit::Exit;
+use crate::hub::{Hub, HubArgs, plain};
+use crate::output::{self, Format, Output, Style, paint};
+
+/// Show how the fleet, or one cluster, stands.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  provost fleet status
+  provost fleet status --cluster prod-eu-03
+  provost fleet status -o json
+
+Exits 0 when every cluster was heard and nothing is open, 1 when findings are open, and 3 when not
+everything is known: a cluster is stale, records are missing, or a policy failed to evaluate.")]
+pub struct Args {
+    /// One cluster, by name or id.
+    #[arg(long, value_name = "CLUSTER")]
+    cluster: Option<String>,
+    #[command(flatten)]
+    server: HubArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+const STATES: [(&str, &str); 8] = [
+    ("pass", "/states/pass"),
+    ("fail", "/states/fail"),
+    ("warn", "/states/warn"),
+    ("error", "/states/error"),
+    ("skip", "/states/skip"),
+    ("exempt", "/states/exempt"),
+    ("not evaluated", "/states/notEvaluated"),
+    ("stale", "/states/stale"),
+];
+
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    let hub = Hub::open(&args.server)?;
+    if let Some(name) = &args.cluster {
+        let id = text(&find_cluster(&hub, name)?, "/id").to_owned();
+        let detail: Value = hub.get(&format!("/api/v1/clusters/{id}"))?;
+        match args.output.format {
+            Format::Json => output::json(&detail)?,
+            Format::Pretty => print_cluster(&detail),
+        }
+        return Ok(judge_cluster(&detail));
+    }
+    let fleet: Value = hub.get("/api/v1/fleet")?;
+    match args.output.format {
+        Format::Json => output::json(&fleet)?,
+        Format::Pretty => print_fleet(&fleet),
+    }
+    Ok(judge(&fleet))
+}
+
+fn judge(fleet: &Value) -> Exit {
+    let unknown = count(fleet, "/clusters/stale")
+        + count(fleet, "/undeclaredGaps")
+        + count(fleet, "/states/error");
+    if unknown > 0 {
+        Exit::Incomplete
+    } else if count(fleet, "/openFindings") > 0 {
+        Exit::Violations
+    } else {
+        Exit::Clean
+    }
+}
+
+fn judge_cluster(detail: &Value) -> Exit {
+    let fresh = detail.pointer("/cluster/fresh").and_then(Value::as_bool).unwrap_or(false);
+    let open: u64 = detail
+        .pointer("/cluster/open")
+        .and_then(Value::as_object)
+        .map_or(0, |open| open.values().filter_map(Value::as_u64).sum());
+    if !fresh || count(detail, "/cluster/states/error") > 0 {
+        Exit::Incomplete
+    } else if open > 0 {
+        Exit::Violations
+    } else {
+        Exit::Clean
+    }
+}
+
+fn print_fleet(fleet: &Value) {
+    println!(
+        "{} of {} clusters reporting, {} stale, {} waiting for approval",
+        count(fleet, "/clusters/fresh"),
+        count(fleet, "/clusters/approved"),
+        count(fleet, "/clusters/stale"),
+        count(fleet, "/clusters/pending"),
+    );
+    println!(
+        "score {}  coverage {}  freshness {}  as of {}",
+        percent(fleet, "/score"),
+        percent(fleet, "/coverage"),
+        percent(fleet, "/freshness"),
+        text(fleet, "/asOf"),
+    );
+    println!(
+        "{} open findings of {} causes, {} undeclared gaps\n",
+        count(fleet, "/openFindings"),
+        count(fleet, "/causes"),
+        count(fleet, "/undeclaredGaps"),
+    );
+    print_states(fleet);
+    let away = list(fleet, "/away");
+    if !away.is_empty() {
+        println!("\n{}", paint(Style::Bold, "Not heard; their last verdicts count as stale"));
+        for cluster in away {
+            let age = cluster.pointer("/ageMs").and_then(Value::as_i64);
+            let heard = age
+                .map_or_else(|| "never heard".to_owned(), |ms| format!("heard {} ago", span(ms)));
+            println!("  {}  {heard}", plain(text(cluster, "/name")));
+        }
+    }
+    let worst = list(fleet, "/worst");
+    if !worst.is_empty() {
+        println!("\n{}", paint(Style::Bold, "Worst causes"));
+        let mut rows =
+            table(&["severity", "policy", "cause", "template", "clusters", "findings", "stale"]);
+        for cause in worst {
+            rows.add_row(vec![
+                left(text(cause, "/severity")),
+                left(text(cause, "/code")),
+                left(text(cause, "/title")),
+                left(text(cause, "/template")),
+                right(count(cause, "/clusters")),
+                right(count(cause, "/findings")),
+                right(count(cause, "/stale")),
+            ]);
+        }
+        println!("{rows}");
+    }
+}
+
+fn print_cluster(detail: &Value) {
+    let cluster = detail.pointer("/cluster").unwrap_or(&Value::Null);
+    println!(
+        "{} {}  {}",
+        paint(Style::Bold, plain(text(cluster, "/name"))),
+        text(cluster, "/id"),
+        super::clusters::state(cluster),
+    );
+    println!(
+        "score {}  coverage {}  last heard {}",
+        percent(cluster, "/score"),
+        percent(cluster, "/coverage"),
+        match text(cluster, "/lastHeard") {
+            "" => "never",
+            time => time,
+        },
+    );
+    println!(
+        "bundle {} version {}, agent {}\n",
+        text(cluster, "/bundle").get(..12).unwrap_or("none"),
+        count(cluster, "/bundleVersion"),
+        plain(text(cluster, "/agentVersion")),
+    );
+    print_states(cluster);
+    for alarm in list(detail, "/alarms") {
+        if alarm.get("resolved").is_none() {
+            let label = paint(Style::Red, text(alarm, "/code"));
+            println!("{label} {}", plain(text(alarm, "/detail")));
+        }
+    }
+}
+
+fn print_states(value: &Value) {
+    let mut rows = table(&["state", "verdicts"]);
+    for (name, pointer) in STATES {
+        rows.add_row(vec![left(name), right(count(value, pointer))]);
+    }
+    println!("{rows}");
+}
+
+fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_wins_over_what_is_open() {
+        let fleet = |stale: u64, gaps: u64, open: u64, error: u64| json!({"clusters": {"stale": stale}, "undeclaredGaps": gaps, "openFindings": open, "states": {"error": error}});
+        assert_eq!(judge(&fleet(0, 0, 0, 0)), Exit::Clean);
+        assert_eq!(judge(&fleet(0, 0, 5, 0)), Exit::Violations);
+        assert_eq!(judge(&fleet(1, 0, 5, 0)), Exit::Incomplete);
+        assert_eq!(judge(&fleet(0, 1, 0, 0)), Exit::Incomplete);
+        assert_eq!(judge(&fleet(0, 0, 0, 1)), Exit::Incomplete);
+    }
+
+    #[test]
+    fn a_stale_cluster_is_never_clean() {
+        let cluster =
+            |fresh: bool, high: u64| json!({"cluster": {"fresh": fresh, "open": {"high": high}}});
+        assert_eq!(judge_cluster(&cluster(true, 0)), Exit::Clean);
+        assert_eq!(judge_cluster(&cluster(true, 1)), Exit::Violations);
+        assert_eq!(judge_cluster(&cluster(false, 0)), Exit::Incomplete);
+    }
+}

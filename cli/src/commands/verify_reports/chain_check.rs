@@ -1,0 +1,209 @@
+//! One cluster's chains: signatures, hashes and sequence, batch by batch.
+//!
+//! Invariants: a batch counts only when its signature by a granted report key, its own cluster,
+//! instance and epoch, its inner chain, and its place after the batch before it all hold; the first
+//! failure of a chain is told and the rest is still looked at, so that one altered byte does not hide
+//! another.
+
+use std::collections::BTreeMap;
+
+use provost_model::{Digest, InstanceId};
+use provost_proto::batch::{self, Batch, Item};
+use provost_proto::record;
+use provost_trust::chain::GENESIS;
+use provost_trust::dsse::payload_type;
+use provost_trust::grant::{self, Grant};
+use provost_trust::{Envelope, TrustedRoot};
+use serde::Serialize;
+
+use super::evidence::{Cluster, Export, Exported};
+
+/// What is said of one cluster.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterReport {
+    pub id: String,
+    pub name: String,
+    /// `operator` or `director`; missing without a grant that verifies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted_by: Option<String>,
+    pub batches: u64,
+    pub records: u64,
+    /// Records that declared gaps stand for.
+    pub elided: u64,
+    pub chains: Vec<ChainReport>,
+    pub failures: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainReport {
+    pub instance: InstanceId,
+    pub epoch: u64,
+    pub first_seq: u64,
+    pub last_seq: u64,
+    pub records: u64,
+    pub head: Digest,
+    pub gaps: Vec<Gap>,
+}
+
+/// A run of records that the agent declared gone.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gap {
+    pub from_seq: u64,
+    pub to_seq: u64,
+    pub reason: String,
+}
+
+impl ClusterReport {
+    pub fn verifies(&self) -> bool {
+        self.failures.is_empty()
+    }
+}
+
+pub fn check_cluster(
+    export: &Export,
+    cluster: &Cluster,
+    grant: Option<&Envelope>,
+    root: &TrustedRoot,
+) -> anyhow::Result<ClusterReport> {
+    let mut report = ClusterReport {
+        id: cluster.id.to_string(),
+        name: cluster.name.clone(),
+        granted_by: None,
+        batches: 0,
+        records: 0,
+        elided: 0,
+        chains: Vec::new(),
+        failures: Vec::new(),
+    };
+    let grant = read_grant(cluster, grant, root, &mut report);
+    let mut chains: BTreeMap<(InstanceId, u64), ChainReport> = BTreeMap::new();
+    export.batches(cluster.id, |number, exported| {
+        report.batches += 1;
+        let checked = exported.and_then(|exported| {
+            let batch = check_batch(cluster, &exported, grant.as_ref())?;
+            Ok(extend(&mut chains, &batch)?)
+        });
+        if let Err(error) = checked {
+            report.failures.push(format!("batch {number}: {error:#}"));
+        }
+    })?;
+    // A cluster that never reported needs no grant.
+    if report.batches == 0 {
+        report.failures.clear();
+    }
+    report.chains = chains.into_values().collect();
+    report.records = report.chains.iter().map(|chain| chain.records).sum();
+    let gaps = report.chains.iter().flat_map(|chain| &chain.gaps);
+    report.elided = gaps.map(|gap| gap.to_seq - gap.from_seq + 1).sum();
+    Ok(report)
+}
+
+fn read_grant(
+    cluster: &Cluster,
+    envelope: Option<&Envelope>,
+    root: &TrustedRoot,
+    report: &mut ClusterReport,
+) -> Option<Grant> {
+    let Some(envelope) = envelope else {
+        report.failures.push("there is no grant: nobody says which keys may report".to_owned());
+        return None;
+    };
+    match grant::verify(root, envelope) {
+        Ok((grant, _)) if grant.cluster_id != cluster.id => {
+            report.failures.push("the grant is another cluster's".to_owned());
+            None
+        }
+        Ok((grant, authority)) => {
+            report.granted_by = Some(format!("{authority:?}").to_lowercase());
+            Some((*grant).clone())
+        }
+        Err(error) => {
+            report.failures.push(format!("the grant does not verify: {error}"));
+            None
+        }
+    }
+}
+
+fn check_batch(
+    cluster: &Cluster,
+    exported: &Exported,
+    grant: Option<&Grant>,
+) -> anyhow::Result<Batch> {
+    let Exported { instance, epoch, envelope } = exported;
+    let grant = grant.ok_or_else(|| anyhow::anyhow!("no grant says whose signature to check"))?;
+    let key = grant
+        .report_key(*instance)
+        .ok_or_else(|| anyhow::anyhow!("the grant names no report key for instance {instance}"))?;
+    let payload = envelope.verify(payload_type::BATCH, &[key], 1)?;
+    let batch = batch::decode(&payload)?;
+    anyhow::ensure!(batch.cluster == cluster.id, "it is another cluster's");
+    anyhow::ensure!(batch.instance == *instance, "it is another instance's");
+    anyhow::ensure!(batch.epoch == *epoch, "it is of epoch {}, not {epoch}", batch.epoch);
+    anyhow::ensure!(batch.chain_holds(), "its records do not lead to its head");
+    let mut seq = batch.first_seq;
+    for item in &batch.items {
+        match item {
+            Item::Record(bytes) => {
+                let record = record::decode(bytes)?;
+                let found = record.header.seq;
+                anyhow::ensure!(found == seq, "a record says seq {found} at the place of {seq}");
+                seq += 1;
+            }
+            Item::Elision(elision) => seq = elision.to_seq + 1,
+        }
+    }
+    Ok(batch)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the chain starts at seq {0}, not at 1: what was before is not in the export")]
+    Start(u64),
+    #[error("seq {first} follows {last}: records are missing and no elision says so")]
+    Gap { first: u64, last: u64 },
+    #[error("it does not follow from the head before it (seq {0})")]
+    Head(u64),
+}
+
+fn extend(
+    chains: &mut BTreeMap<(InstanceId, u64), ChainReport>,
+    batch: &Batch,
+) -> Result<(), Broken> {
+    let key = (batch.instance, batch.epoch);
+    let known = chains.contains_key(&key);
+    let chain = chains.entry(key).or_insert_with(|| ChainReport {
+        instance: batch.instance,
+        epoch: batch.epoch,
+        first_seq: batch.first_seq,
+        last_seq: 0,
+        records: 0,
+        head: GENESIS,
+        gaps: Vec::new(),
+    });
+    let broken = if batch.first_seq != chain.last_seq + 1 {
+        Some(if known {
+            Broken::Gap { first: batch.first_seq, last: chain.last_seq }
+        } else {
+            Broken::Start(batch.first_seq)
+        })
+    } else {
+        (batch.prev_head != chain.head).then_some(Broken::Head(batch.first_seq))
+    };
+    // Goes on from here in any case: what comes after may still hold together.
+    chain.last_seq = batch.last_seq;
+    chain.head = batch.head;
+    for item in &batch.items {
+        match item {
+            Item::Record(_) => chain.records += 1,
+            Item::Elision(elision) => chain.gaps.push(Gap {
+                from_seq: elision.from_seq,
+                to_seq: elision.to_seq,
+                reason: elision.reason.to_string(),
+            }),
+        }
+    }
+    broken.map_or(Ok(()), Err)
+}
