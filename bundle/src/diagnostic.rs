@@ -3,6 +3,7 @@
 use std::fmt;
 
 use provost_model::Code;
+use provost_trust::text::plain;
 use serde::Serialize;
 
 /// One problem. Reading goes on after it, so that all are told at once.
@@ -21,15 +22,15 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// About the whole file.
+    /// About the whole file. Both texts quote what others wrote: they are made plain here.
     #[must_use]
     pub fn new(file: &str, code: Code, message: impl Into<String>) -> Self {
         Self {
-            file: file.to_owned(),
+            file: plain(file).into_owned(),
             line: 0,
             column: 0,
             code,
-            message: message.into(),
+            message: plain(&message.into()).into_owned(),
             hint: String::new(),
         }
     }

@@ -6,6 +6,7 @@ use provost_model::{
     Action, Category, Checkpoint, Code, ControlRef, FailMode, KindSelector, ParameterSpec,
     PolicyId, PolicyMeta, Severity,
 };
+use provost_trust::text::is_plain_line;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -93,7 +94,7 @@ pub(crate) fn check(meta: &PolicyMeta) -> Vec<(&'static str, String)> {
         problems.push(("title", "the title is empty".to_owned()));
     }
     // A title reaches terminals and pages before anyone has verified it.
-    if meta.title.chars().any(char::is_control) || meta.title.len() > MAX_TITLE_BYTES {
+    if !is_plain_line(&meta.title) || meta.title.len() > MAX_TITLE_BYTES {
         problems.push((
             "title",
             format!("the title must be one line of at most {MAX_TITLE_BYTES} bytes"),

@@ -13,6 +13,7 @@ use unicode_normalization::is_nfc;
 
 use crate::error::Error;
 use crate::manifest::PolicyManifest;
+use crate::text::is_plain;
 use crate::verified::Verified;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,8 +183,8 @@ pub fn check_path(path: &str) -> Result<(), Error> {
         "it must be in Unicode normalisation form C"
     } else if path.starts_with('/') {
         "it must be relative"
-    } else if path.chars().any(|c| c.is_control() || matches!(c, '\\' | ':' | '\u{7f}')) {
-        "it must hold no control character, backslash or colon"
+    } else if path.chars().any(|c| !is_plain(c) || matches!(c, '\\' | ':')) {
+        "it must hold no backslash, no colon and nothing that hides or moves the cursor"
     } else if path.split('/').any(|s| s.is_empty() || s == "." || s == "..") {
         "no segment may be empty, '.' or '..'"
     } else if path.split('/').any(|s| s.ends_with(['.', ' ']) || s.starts_with(' ')) {

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod root;
 pub mod state;
 mod strict;
+pub mod text;
 pub mod time;
 pub mod trusted_root;
 mod verified;

@@ -12,6 +12,7 @@ use crate::files::{self, FileEntry};
 use crate::root::Role;
 use crate::state::HeldManifest;
 use crate::strict;
+use crate::text;
 use crate::time::{Timestamp, check_not_ahead};
 use crate::trusted_root::TrustedRoot;
 use crate::verified::Verified;
@@ -239,7 +240,7 @@ impl PolicyManifest {
         if let Some(problem) = selectors.into_iter().find_map(LabelSelector::problem) {
             return malformed(&problem);
         }
-        let named = |ring: &Ring| !ring.name.is_empty() && strict::is_plain_line(&ring.name);
+        let named = |ring: &Ring| !ring.name.is_empty() && text::is_plain_line(&ring.name);
         if !self.rings.iter().all(named) {
             return malformed("a ring has no name, or one that is no line of text");
         }

@@ -15,6 +15,7 @@ use crate::dsse::{Envelope, payload_type};
 use crate::error::Error;
 use crate::key::{KeyId, PublicKey};
 use crate::strict;
+use crate::text;
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,7 +175,7 @@ impl Root {
             if !Role::ALL.iter().any(|role| self.role(*role).keys.contains(key_id)) {
                 return malformed(format!("key {key_id} holds no role"));
             }
-            if !strict::is_plain_line(&record.name) {
+            if !text::is_plain_line(&record.name) {
                 return malformed(format!("the name of key {key_id} is no line of text"));
             }
         }

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::text;
 
 pub(crate) fn from_json<T: DeserializeOwned + Serialize>(
     what: &'static str,
     bytes: &[u8],
 ) -> Result<T, Error> {
-    let malformed = |error: serde_json::Error| Error::Malformed { what, reason: error.to_string() };
+    let malformed = |error| malformed(what, &error);
     let read: T = from_secret_json(what, bytes)?;
     let given: Value = serde_json::from_slice(bytes).map_err(malformed)?;
     let meant = serde_json::to_value(&read).map_err(malformed)?;
@@ -33,19 +34,10 @@ pub(crate) fn from_secret_json<T: DeserializeOwned>(
     what: &'static str,
     bytes: &[u8],
 ) -> Result<T, Error> {
-    let malformed = |error: serde_json::Error| Error::Malformed { what, reason: error.to_string() };
+    let malformed = |error| malformed(what, &error);
     serde_json::from_slice::<NoDuplicates>(bytes).map_err(malformed)?;
     serde_json::from_slice(bytes).map_err(malformed)
 }
-
-/// Whether `text` is one line that a terminal shows as it is. Names in signed objects reach people
-/// before anyone has verified them.
-pub(crate) fn is_plain_line(text: &str) -> bool {
-    text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control)
-}
-
-/// The longest name for people.
-const MAX_NAME_BYTES: usize = 255;
 
 /// Whether there is an object wherever `meant` has one.
 fn has_shape_of(given: &Value, meant: &Value) -> bool {
@@ -63,8 +55,7 @@ fn has_shape_of(given: &Value, meant: &Value) -> bool {
 
 /// The bytes to sign: indented, so that people can read what they sign.
 pub(crate) fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, Error> {
-    let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|error| Error::Malformed { what, reason: error.to_string() })?;
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| malformed(what, &error))?;
     bytes.push(b'\n');
     // What nobody would read is not signed either.
     let (size, limit) = (bytes.len() as u64, MAX_SIGNED_PAYLOAD_BYTES as u64);
@@ -72,6 +63,11 @@ pub(crate) fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec
         return Err(Error::TooLarge { what, size, limit });
     }
     Ok(bytes)
+}
+
+/// The reader's words quote the object, which nobody has verified.
+fn malformed(what: &'static str, error: &serde_json::Error) -> Error {
+    Error::Malformed { what, reason: text::plain(&error.to_string()).into_owned() }
 }
 
 /// Walks any JSON value and keeps nothing of it.

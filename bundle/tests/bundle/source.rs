@@ -278,6 +278,16 @@ fn an_alias_bomb_is_told_and_not_unfolded() {
 }
 
 #[test]
+fn no_complaint_carries_what_moves_a_cursor() {
+    let field = Tree::new().with("bindings/edge.yaml", "\"\\e[2J\": 1\n");
+    let name = Tree::new().with("pods/privileged/\u{1b}[2J.rego", "");
+    for tree in [field, name] {
+        let shown = tree.read().unwrap_err()[0].to_string();
+        assert!(!shown.contains('\u{1b}') && shown.contains("[2J"), "{shown:?}");
+    }
+}
+
+#[test]
 fn line_ends_of_another_system_are_read() {
     let policy = "pods/privileged/policy.rego";
     let text = crate::tree::PRIVILEGED.replace('\n', "\r\n");

@@ -90,6 +90,8 @@ fn unsafe_paths_are_refused() {
         "C:x.rego",
         "a\0.rego",
         "a\n.rego",
+        "a\u{202e}oger.rego",
+        "a\u{1b}[2J.rego",
         "cafe\u{301}.json",
         "a /x.rego",
         " a/x.rego",

@@ -184,6 +184,15 @@ fn a_selector_that_kubernetes_would_refuse_is_refused() {
 }
 
 #[test]
+fn no_message_carries_what_moves_a_cursor() {
+    let text = String::from_utf8(manifest().to_unsigned().unwrap().payload).unwrap();
+    let field = text.replacen("\"channel\"", "\"\\u001b[2J\": 1, \"channel\"", 1);
+    let message = PolicyManifest::parse(field.as_bytes()).unwrap_err().to_string();
+    assert!(message.contains("unknown field"), "{message}");
+    assert!(!message.contains('\u{1b}'), "{message:?}");
+}
+
+#[test]
 fn what_nobody_would_read_is_not_signed() {
     let mut large = manifest();
     large.revoked_versions = (1_000_000..1_200_000).collect();
