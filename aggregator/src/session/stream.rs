@@ -39,6 +39,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const FLOW_CREDIT: u32 = 8;
 /// An assignment lives a day: it is made anew at half of it.
 const REFRESH_OFFER: Duration = Duration::from_secs(12 * 3600);
+/// A full resync is asked for at most this often.
+const RESYNC_EVERY: Duration = Duration::from_secs(15);
 /// A session that ends by age may come back at once.
 const RECONNECT_AFTER: Duration = Duration::from_millis(1);
 
@@ -52,6 +54,9 @@ struct Session {
     out: Outbound,
     /// What was offered last: manifest digest, grant version.
     offered: Option<(provost_model::Digest, u64)>,
+    /// Everything must be stated again, and when that was asked for last (monotonic).
+    resync: bool,
+    resync_asked: Option<Duration>,
 }
 
 /// Runs until the agent goes, the hub ends it, or something is refused.
@@ -91,8 +96,16 @@ async fn serve(
     }
     let id = SessionId::from_bytes(rand::random());
     let seat = hub.sessions.enter(speaker.cluster, speaker.instance, id, hub.clock.monotonic());
-    let mut session =
-        Session { hub: Arc::clone(hub), caller, hello, id, out: out.clone(), offered: None };
+    let mut session = Session {
+        hub: Arc::clone(hub),
+        caller,
+        hello,
+        id,
+        out: out.clone(),
+        offered: None,
+        resync: false,
+        resync_asked: None,
+    };
     let outcome = session.open(seat, inbound).await;
     hub.sessions.leave(speaker.cluster, speaker.instance, id);
     outcome
@@ -193,7 +206,7 @@ impl Session {
         }
     }
 
-    async fn acknowledge(&self, ingested: Ingested) -> Result<()> {
+    async fn acknowledge(&mut self, ingested: Ingested) -> Result<()> {
         match ingested {
             Ingested::Accepted { position, records: _, resync } => {
                 let ack = Ack {
@@ -205,11 +218,8 @@ impl Session {
                     next_after_ms: 0,
                 };
                 self.send(ToAgent::Ack(ack.into())).await?;
-                if resync {
-                    let request = v1::request::Request::FullResync(v1::FullResync {});
-                    self.send(ToAgent::Request(v1::Request { request: Some(request) })).await?;
-                }
-                Ok(())
+                self.resync |= resync;
+                self.ask_for_resync().await
             }
             Ingested::UndeclaredGap { send_from } => {
                 let request = v1::request::Request::SendFrom(v1::SendFrom { from_seq: send_from });
@@ -229,6 +239,20 @@ impl Session {
                 format!("epoch {newest} replaced this one; begin a new one"),
             )),
         }
+    }
+
+    /// Not more often than a snapshot takes: an agent that cannot satisfy us is not kept busy with trying.
+    async fn ask_for_resync(&mut self) -> Result<()> {
+        let now = self.hub.clock.monotonic();
+        let too_soon =
+            self.resync_asked.is_some_and(|asked| now.saturating_sub(asked) < RESYNC_EVERY);
+        if !self.resync || too_soon {
+            return Ok(());
+        }
+        self.resync = false;
+        self.resync_asked = Some(now);
+        let request = v1::request::Request::FullResync(v1::FullResync {});
+        self.send(ToAgent::Request(v1::Request { request: Some(request) })).await
     }
 
     async fn answered(&self, answer: BundleAnswer) -> Result<()> {
@@ -297,7 +321,7 @@ impl Session {
         if self.offered.is_none() {
             self.offer(false).await?;
         }
-        Ok(())
+        self.ask_for_resync().await
     }
 
     async fn send(&self, message: ToAgent) -> Result<()> {

@@ -1,6 +1,15 @@
 //! Tests of the hub against its real parts: the store's conformance suite, and a hub with agents over TLS.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
+mod agent;
 mod chain;
 mod conformance;
+mod gate;
+mod hub;
+mod signer;

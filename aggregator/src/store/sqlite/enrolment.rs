@@ -165,16 +165,19 @@ pub async fn reenter(
     .bind(hex::encode(request.report_key))
     .execute(&mut *tx)
     .await?;
-    audit(
-        tx,
-        &actor,
-        "instance.reenter",
-        &target,
-        "ok",
-        format!("join counter {join_counter}"),
-        now_ms,
-    )
-    .await?;
+    // A PENDING agent asks every few seconds: that is no news.
+    if cluster.status == ClusterStatus::Approved {
+        audit(
+            tx,
+            &actor,
+            "instance.reenter",
+            &target,
+            "ok",
+            format!("join counter {join_counter}"),
+            now_ms,
+        )
+        .await?;
+    }
     Ok(Reentered::Ok { cluster: Box::new(cluster), join_counter })
 }
 
