@@ -39,7 +39,7 @@ pub struct Loaded {
 pub fn load(options: &Options) -> Loaded {
     let Options { paths, exclude, namespace, keep_texts } = options;
     let found = walk(paths, exclude);
-    let contents = read_all(&found.inputs);
+    let contents = read_all(&found.inputs, *keep_texts);
     let listing = listing(paths, &found.inputs, &contents);
     let mut loaded =
         Loaded { problems: found.problems, files: found.inputs.len(), ..Loaded::default() };
@@ -56,7 +56,7 @@ pub fn load(options: &Options) -> Loaded {
     loaded
 }
 
-fn read_all(inputs: &[Input]) -> Vec<Content> {
+fn read_all(inputs: &[Input], keep_texts: bool) -> Vec<Content> {
     let next = AtomicUsize::new(0);
     let cores =
         std::thread::available_parallelism().map_or(1, usize::from).min(inputs.len().max(1));
@@ -66,7 +66,9 @@ fn read_all(inputs: &[Input]) -> Vec<Content> {
             let place = next.fetch_add(1, Ordering::Relaxed);
             inputs.get(place).map(|input| (place, input))
         } {
-            done.push((place, read(input)));
+            let content = read(input);
+            let text = if keep_texts { content.text } else { String::new() };
+            done.push((place, Content { text, ..content }));
         }
         done
     };

@@ -347,3 +347,27 @@ fn own_policies_take_the_place_of_the_library() {
         said.err
     );
 }
+
+#[test]
+fn a_built_bundle_is_used_whole_or_not_at_all() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    write(root, "policies/own/called-web/policy.rego", OWN_POLICY);
+    write(root, "pod.yaml", PRIVILEGED.replace("name: web\n", "name: db\n"));
+    let args = ["bundle", "build", "policies", "--out", "bundle", "--version", "1", "--skip-tests"];
+    let built = provost(root, &args, "");
+    assert_eq!(built.code, 0, "{}{}", built.out, built.err);
+    let scan = ["scan", "--policy", "bundle", "-o", "jsonl", "pod.yaml"];
+    let said = provost(root, &scan, "");
+    assert_eq!((said.code, said.lines().len()), (1, 1), "{}", said.err);
+    assert_eq!(said.lines()[0]["policy"], "called-web");
+
+    let blob =
+        std::fs::read_dir(root.join("bundle/blobs")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&blob).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    let said = provost(root, &scan, "");
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("bundle is no usable bundle: "), "{}", said.err);
+}

@@ -45,7 +45,7 @@ fn binding(policy: &Policy, parameters: &BTreeMap<String, Value>) -> Binding {
 
 /// The library with one policy, bound with these parameters.
 fn narrowed(bundle: &Bundle, policy: &Policy, parameters: &BTreeMap<String, Value>) -> Bundle {
-    let mut bundle = bundle.clone().narrowed_to(&[policy.meta.id.clone()]);
+    let mut bundle = bundle.clone().narrowed_to(std::slice::from_ref(&policy.meta.id));
     bundle.bindings = vec![binding(policy, parameters)];
     bundle
 }
@@ -160,7 +160,7 @@ fn on_example(bundle: &Bundle, policy: &Policy, example: &Example, questions: &m
         |value: &Option<Value>| value.clone().and_then(|value| serde_json::from_value(value).ok());
     let cluster = beside.cluster.clone().unwrap_or_default();
     let version = Some(cluster.version.clone()).filter(|version| !version.is_empty());
-    let of_engine = Cluster { id: cluster.id.clone(), labels: cluster.labels.clone(), version };
+    let of_engine = Cluster { id: cluster.id, labels: cluster.labels, version };
     let options = Options { inventory: object(&beside.inventory), ..Options::default() };
     let set = CompiledSet::compile(&alone, &of_engine, &options);
     let parameters = parameters::complete(&policy.meta, &beside.parameters);
