@@ -290,6 +290,49 @@ fn explain_tells_what_a_cluster_would_run() {
     bad(path, &["bundle", "explain", "policies", "--label", "tier"], 2, "key=value");
 }
 
+/// `text` with a mark in place of each time, which no test can know.
+fn without_times(text: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let body = word.trim_end_matches([',', '\n']);
+        let is_time = body.len() == 20 && body.ends_with('Z') && body.as_bytes()[10] == b'T';
+        words.push(if is_time { word.replace(body, "TIME") } else { word.to_owned() });
+    }
+    words.join(" ")
+}
+
+/// Keys from fixed seeds and a fixed date: every byte that people see is the same each time.
+#[test]
+fn what_people_see_is_golden() {
+    let folder = fleet();
+    let path = folder.path();
+    for (seed, name) in [(1, "root"), (2, "policy"), (3, "director")] {
+        let key = provost_trust::KeyPair::from_seed(&[seed; 32]).unwrap();
+        let private = provost_trust::key_file::private_json(&key, name).unwrap();
+        write(path, &format!("{name}.key.json"), &*private);
+        let public = provost_trust::key_file::public_json(key.public(), name).unwrap();
+        write(path, &format!("{name}.pub.json"), public);
+    }
+    signed_root(path);
+    let shown = good(path, &["root", "show"]).out;
+    let shown: String =
+        shown.lines().filter(|l| !l.starts_with("digest")).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!("root_show", without_times(&shown));
+
+    let build = ["bundle", "build", "policies", "--out", "b", "--version", "1"];
+    let created = ["--created", "2026-11-22T05:00:00Z", "--expires-in", "36500d"];
+    insta::assert_snapshot!("bundle_build", good(path, &[&build[..], &created].concat()).out);
+    let sign = ["bundle", "sign", "b", "--key", "policy.key.json"];
+    insta::assert_snapshot!("bundle_sign", good(path, &sign).out);
+    insta::assert_snapshot!("bundle_inspect", good(path, &["bundle", "inspect", "b"]).out);
+    insta::assert_snapshot!(
+        "bundle_verify",
+        without_times(&good(path, &["bundle", "verify", "b"]).out)
+    );
+    let explain = ["bundle", "explain", "b", "--label", "tier=edge"];
+    insta::assert_snapshot!("bundle_explain", good(path, &explain).out);
+}
+
 #[test]
 fn every_command_shows_examples() {
     let folder = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::commands::bundle::open;
 use crate::exit::{Exit, UsageError};
 use crate::lifetime::{self, Lifetime};
-use crate::output::{self, Format, Output, Style, paint};
+use crate::output::{self, Format, Output, Style, counted, paint};
 
 /// Build a bundle from a policy tree, not signed yet.
 #[derive(clap::Args)]
@@ -106,11 +106,13 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         }))?,
         Format::Pretty => {
             println!(
-                "{} {} version {}: {policies} policies, {bindings} bindings, {} files, {} KiB",
+                "{} {} version {}: {}, {}, {}, {} KiB",
                 paint(Style::Green, "built"),
                 manifest.channel,
                 manifest.version,
-                manifest.files.len(),
+                counted(policies, "policy", "policies"),
+                counted(bindings, "binding", "bindings"),
+                counted(manifest.files.len(), "file", "files"),
                 bytes.div_ceil(1024),
             );
             println!("{} {digest}", paint(Style::Bold, "manifest"));

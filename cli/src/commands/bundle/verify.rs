@@ -13,7 +13,7 @@ use crate::commands::bundle::open;
 use crate::commands::root::chain;
 use crate::exit::Exit;
 use crate::lifetime;
-use crate::output::{self, Format, Output, Style, paint};
+use crate::output::{self, Format, Output, Style, counted, paint};
 
 /// Check a bundle as an agent would: signatures, dates, scope, every byte of every file.
 #[derive(clap::Args)]
@@ -128,7 +128,9 @@ impl Report {
         match bundle.load() {
             Ok(loaded) => {
                 let (policies, bindings) = (loaded.policies.len(), loaded.bindings.len());
-                self.pass("contents", format!("{policies} policies, {bindings} bindings"));
+                let policies = counted(policies, "policy", "policies");
+                let bindings = counted(bindings, "binding", "bindings");
+                self.pass("contents", format!("{policies}, {bindings}"));
             }
             Err(mistakes) => {
                 if let Some(mistake) = mistakes.first() {
