@@ -25,6 +25,9 @@ use provost_model::Verdict;
 use provost_model::limits::MAX_OBJECT_BYTES;
 use provost_runtime::clock::SharedClock;
 use provost_runtime::metrics::{Counter, Histogram, Registry};
+use provost_runtime::tasks::{OnEnd, Tasks};
+use provost_runtime::{admin, tls};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::report::Reporter;
@@ -111,6 +114,23 @@ impl Admission {
             }
         }
     }
+}
+
+/// Serves reviews on `listener` with the certificate, as tasks of `tasks`.
+pub fn serve(
+    admission: Admission,
+    listener: TcpListener,
+    certificate: &Certificate,
+    clock: SharedClock,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let slot = certificate.slot();
+    let config = tls::server_config(slot, tls::Clients::Anonymous, clock, tls::ALPN_WEB)?;
+    let incoming =
+        tls::listen("admission-accept", listener, config, tls::Limits::default(), tasks)?;
+    let serving = admin::serve_tls(incoming, admission.router(), tasks.shutdown().clone());
+    tasks.spawn("admission", OnEnd::ShutDown, serving);
+    Ok(())
 }
 
 /// The registration asks for 5 s.

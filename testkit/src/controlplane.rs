@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use tempfile::TempDir;
 
 use crate::available;
@@ -58,6 +59,13 @@ impl ControlPlane {
         own.child = Some(spawn(&own.program, own.folder.path())?);
         Ok(())
     }
+}
+
+/// A client with everything allowed.
+pub async fn client(plane: &ControlPlane) -> anyhow::Result<kube::Client> {
+    let file = Kubeconfig::read_from(plane.kubeconfig())?;
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    Ok(kube::Client::try_from(config)?)
 }
 
 impl Own {

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn attributes(metadata: serde_json::Value) -> Attributes {
+    fn attributes(metadata: &serde_json::Value) -> Attributes {
         let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata});
         let object = Object::from_json(&serde_json::to_vec(&object).unwrap()).unwrap();
         of(&object, Digest::of(b"x"), None)
@@ -92,8 +92,9 @@ mod tests {
 
     #[test]
     fn only_labels_of_the_list_travel() {
-        let found =
-            attributes(json!({"name": "a", "labels": {"team": "payments", "password": "hunter2"}}));
+        let found = attributes(
+            &json!({"name": "a", "labels": {"team": "payments", "password": "hunter2"}}),
+        );
         assert_eq!(found.labels.keys().collect::<Vec<_>>(), ["team"]);
         assert_eq!(found.owner, "payments");
         assert_eq!(found.resource_version, Digest::of(b"x").to_string());
@@ -101,12 +102,12 @@ mod tests {
 
     #[test]
     fn gitops_marks_are_read() {
-        let flux = attributes(json!({"name": "a", "labels": {
+        let flux = attributes(&json!({"name": "a", "labels": {
             "kustomize.toolkit.fluxcd.io/name": "apps",
             "kustomize.toolkit.fluxcd.io/namespace": "flux-system",
         }}));
         assert_eq!(flux.source.unwrap().name, "apps");
-        let argo = attributes(json!({"name": "a", "annotations": {
+        let argo = attributes(&json!({"name": "a", "annotations": {
             "argocd.argoproj.io/tracking-id": "argo_shop:apps/Deployment:shop/a",
         }}));
         let argo = argo.source.unwrap();

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
 use provost_agent::cluster::{ClusterSource, Settings};
 use provost_agent::source::{CHANGES_IN_FLIGHT, Change, Scope, Source as _};
 use provost_engine::{Cluster, CompiledSet, Options};
 use provost_runtime::shutdown::Shutdown;
-use provost_testkit::controlplane::ControlPlane;
+use provost_testkit::controlplane::{ControlPlane, client};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
@@ -118,20 +118,13 @@ fn service(name: &str) -> Service {
     .expect("a service")
 }
 
-async fn client(plane: &ControlPlane) -> Client {
-    let file = kube::config::Kubeconfig::read_from(plane.kubeconfig()).expect("a kubeconfig");
-    let config =
-        kube::Config::from_custom_kubeconfig(file, &Default::default()).await.expect("a config");
-    Client::try_from(config).expect("a client")
-}
-
 /// Guarantees: what exists is listed once complete, changes and deletions are seen as they happen,
 /// kinds that are not served are named, kinds without a policy are not read, and after the API
 /// server was killed and came back, deletions and creations are seen again.
 #[tokio::test]
 async fn a_cluster_is_listed_watched_and_found_again_after_a_crash() {
     let Some(mut plane) = ControlPlane::start().expect("a control plane") else { return };
-    let kube = client(&plane).await;
+    let kube = client(&plane).await.expect("a client");
     let space = "source-test";
     let namespaces: Api<Namespace> = Api::all(kube.clone());
     let namespace =
