@@ -181,6 +181,10 @@ async fn compare(
     ensure_namespaces(&webhook.kube, namespaces).await;
     for document in &loaded.documents {
         let Class::Resource(resource) = &document.class else { continue };
+        // Made above, so that the objects in it have a place.
+        if resource.gvk.kind == "Namespace" {
+            continue;
+        }
         let subject = format!("{} {}/{}", resource.gvk.kind, resource.namespace, resource.name);
         let gvk = kube::core::GroupVersionKind::gvk(
             &resource.gvk.group,
@@ -245,8 +249,7 @@ async fn admission_says_of_every_document_what_scan_says() {
         );
         assert!(tally.differ.is_empty(), "{}", tally.differ.join("\n"));
         assert!(tally.compared > 5 && tally.violations > 0, "{tally:?}");
-        let ours = root == available::fixtures();
-        assert!(!ours || tally.refused.is_empty(), "{:#?}", tally.refused);
+        assert!(tally.refused.is_empty(), "{:#?}", tally.refused);
     }
     webhook.shutdown.trigger();
 }
