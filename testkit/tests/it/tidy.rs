@@ -27,6 +27,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         &[
             "aggregator/src/api",
             "aggregator/src/ui",
+            "aggregator/src/web.rs",
             "agent/src/admission",
             "agent/src/status.rs",
             "runtime/src/admin.rs",
