@@ -368,6 +368,24 @@ fn a_built_bundle_is_used_whole_or_not_at_all() {
     bytes[0] ^= 1;
     std::fs::write(&blob, bytes).unwrap();
     let said = provost(root, &scan, "");
-    assert_eq!(said.code, 2);
+    assert_eq!(said.code, 3, "{}", said.err);
     assert!(said.err.contains("bundle is no usable bundle: "), "{}", said.err);
+
+    write(root, "policies/own/called-web/policy.rego", OWN_POLICY.replace("medium", "middling"));
+    let said = provost(root, &["scan", "--policy", "policies", "pod.yaml"], "");
+    assert_eq!(said.code, 3, "{}", said.err);
+    assert!(said.err.contains("policies/own/called-web/policy.rego:6:15: "), "{}", said.err);
+}
+
+#[test]
+fn two_documents_of_one_key_are_both_evaluated() {
+    let folder = tempdir().unwrap();
+    write(folder.path(), "twice.yaml", format!("{PRIVILEGED}---\n{PRIVILEGED}"));
+    let lines = provost(folder.path(), &["scan", "-o", "jsonl", "twice.yaml"], "").lines();
+    let places: Vec<_> = lines.iter().map(|line| line["line"].as_u64()).collect();
+    assert_eq!(places, [Some(17), Some(38)]);
+    assert_eq!(
+        lines[0]["fingerprint"], lines[1]["fingerprint"],
+        "neither file nor line is part of it"
+    );
 }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, anyhow};
 use provost_bundle::{Bundle, Diagnostic, layout, source};
 use provost_engine::{Cluster, CompiledSet, Options};
 use provost_model::binding::Origin;
@@ -45,35 +46,33 @@ pub fn load(paths: &[PathBuf], ids: &[String]) -> anyhow::Result<Vec<Set>> {
     Ok(bundles.into_iter().map(compile).collect())
 }
 
-fn read(path: &Path) -> Result<Bundle, UsageError> {
+/// A path that leads nowhere is a wrong call; policies that cannot be read leave a scan incomplete.
+fn read(path: &Path) -> anyhow::Result<Bundle> {
     let shown = path.display();
     if !path.is_dir() {
         let what = if path.exists() { "is no folder" } else { "does not exist" };
-        return Err(UsageError(format!(
-            "--policy {shown} {what}: name a policy folder or a built bundle"
-        )));
+        let message =
+            format!("policies {shown}: it {what}; name a policy folder or a built bundle");
+        return Err(UsageError(message).into());
     }
     if path.join(layout::ENVELOPE_FILE).is_file() {
-        return read_built(path)
-            .map_err(|message| UsageError(format!("{shown} is no usable bundle: {message}")));
+        return read_built(path).with_context(|| format!("{shown} is no usable bundle"));
     }
     source::read_dir(path).map(source::Source::into_bundle).map_err(|problems| told(&problems))
 }
 
 /// A built bundle is used here whoever signed it, but only whole: who scans chose it by its path.
-fn read_built(path: &Path) -> Result<Bundle, String> {
-    let built =
-        layout::open_dir(path).map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
-    let manifest =
-        PolicyManifest::parse(&built.envelope.payload).map_err(|error| error.to_string())?;
-    files::check_set(&manifest.files, &built.contents.files).map_err(|error| error.to_string())?;
+fn read_built(path: &Path) -> anyhow::Result<Bundle> {
+    let built = layout::open_dir(path)?;
+    let manifest = PolicyManifest::parse(&built.envelope.payload)?;
+    files::check_set(&manifest.files, &built.contents.files)?;
     let origin = Origin::Bundle(built.envelope.payload_digest());
-    built.contents.load(origin).map_err(|problems| told(&problems).0)
+    built.contents.load(origin).map_err(|problems| told(&problems))
 }
 
-fn told(problems: &[Diagnostic]) -> UsageError {
+fn told(problems: &[Diagnostic]) -> anyhow::Error {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    UsageError(lines.join("\n"))
+    anyhow!(lines.join("\n"))
 }
 
 fn refuse_twins(bundles: &[(String, Bundle)]) -> Result<(), UsageError> {
