@@ -1,0 +1,195 @@
+//! The story, step by step.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use super::check::{self, ByCluster, Expected};
+use super::fleet::Fleet;
+use super::narrator::Narrator;
+use super::sites::{self, DARK, SITES};
+
+/// What bundle v2 adds: images may come from one registry only.
+const REGISTRIES: &str = include_str!("registries.yaml");
+
+pub fn tell(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
+    let expected = Expected::load()?;
+    start(fleet, say)?;
+    publish_first(fleet, say)?;
+    enrol(fleet, say)?;
+    settle(fleet, say, &expected.v1)?;
+    violations(fleet, say)?;
+    go_dark(fleet, say, &expected.dark)?;
+    come_back(fleet, say, &expected.v2)?;
+    tamper(fleet, say, &expected.v2)?;
+    say.chapter("The end");
+    say.good(&format!("every number was as expected, in {:.1} s", say.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn start(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
+    say.chapter("A hub starts");
+    fleet.start_hub()?;
+    say.good(&format!("provost-aggregator serves {}", fleet.hub()?.base()));
+
+    say.chapter("People make the keys: the hub never holds them");
+    fleet.provost(say, &["keys", "generate", "--out", "root.key.json", "--name", "root"])?;
+    fleet.provost(say, &["keys", "generate", "--out", "policy.key.json", "--name", "release team"])?;
+    fleet.provost(say, &["root", "init", "--key", "root.pub.json", "--policy-key", "policy.pub.json"])?;
+    let facts: Value = fleet.hub()?.get("/api/v1/hub")?;
+    let director = facts["directorKey"].as_str().context("the hub names its director key")?;
+    fleet.provost(say, &["root", "add-key", "--role", "director", "--public", director])?;
+    fleet.provost(say, &["root", "sign", "--key", "root.key.json"])?;
+    Ok(())
+}
+
+fn publish_first(fleet: &Fleet, say: &Narrator) -> anyhow::Result<()> {
+    say.chapter("Bundle v1: the policy library, signed and published");
+    build_and_publish(fleet, say, "v1", "1")
+}
+
+fn build_and_publish(fleet: &Fleet, say: &Narrator, name: &str, version: &str) -> anyhow::Result<()> {
+    fleet.provost(say, &["bundle", "build", "policies", "--out", name, "--version", version])?;
+    fleet.provost(say, &["bundle", "sign", name, "--key", "policy.key.json"])?;
+    fleet.provost(say, &["bundle", "publish", name, "--root", "root.json"])?;
+    Ok(())
+}
+
+fn enrol(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
+    say.chapter("Six clusters enrol, each with a token for one use");
+    for site in SITES {
+        let label = format!("tier={}", site.tier);
+        let url = fleet.agents_url(site)?;
+        let mut arguments = vec!["fleet", "token", "create", "--root", "root.json", "--name", site.name, "--label", &label];
+        if let Some(url) = &url {
+            arguments.extend(["--hub", url]);
+        }
+        let token = fleet.provost(say, &arguments)?;
+        fleet.start_agent(site, token.trim())?;
+    }
+    fleet.wait("six clusters are enrolled", |fleet| Ok(clusters(fleet)?.len() == SITES.len()))?;
+    say.good("six clusters enrolled over mutual TLS");
+    Ok(())
+}
+
+/// Waits for the version everywhere and for the exact numbers.
+fn settle(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::Result<()> {
+    wait_for_version(fleet, 1, &|_| true)?;
+    say.good("bundle v1 verified and active on all six");
+    wait_for_numbers(fleet, expected)?;
+    tell_numbers(fleet, say)
+}
+
+fn violations(fleet: &Fleet, say: &Narrator) -> anyhow::Result<()> {
+    say.chapter("What the clusters found");
+    let findings = fleet.hub()?.all("/api/v1/findings")?;
+    let mut by_cluster: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for finding in &findings {
+        let text = |pointer: &str| finding.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let line = format!("{:8} {} · {}", text("/severity"), text("/policy"), text("/message"));
+        by_cluster.entry(text("/cluster/name")).or_default().push(line);
+    }
+    for (cluster, lines) in by_cluster {
+        for line in lines {
+            say.bad(&format!("{cluster:12} {line}"));
+        }
+    }
+    Ok(())
+}
+
+fn go_dark(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::Result<()> {
+    say.chapter(&format!("The link of {DARK} is cut"));
+    fleet.proxy()?.cut();
+    sites::change_in_the_dark(&fleet.manifests(DARK))?;
+    say.say("while it is dark, its camera is mended and somebody starts a debug container");
+    fs::create_dir_all(fleet.path("policies/bindings"))?;
+    fs::write(fleet.path("policies/bindings/registries.yaml"), REGISTRIES)?;
+    say.say("and bundle v2 goes out: images may come from registry.example.com only");
+    build_and_publish(fleet, say, "v2", "2")?;
+    wait_for_version(fleet, 2, &|name| name != DARK)?;
+    say.good("bundle v2 active on the five that can be reached");
+    fleet.wait("the dark site is shown stale", |fleet| Ok(!is_fresh(fleet, DARK)?))?;
+    wait_for_numbers(fleet, expected)?;
+    say.good(&format!("{DARK} is stale, with its age and its last verdicts greyed: silence is never green"));
+    tell_numbers(fleet, say)
+}
+
+fn come_back(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::Result<()> {
+    say.chapter("The link returns");
+    fleet.proxy()?.mend();
+    wait_for_version(fleet, 2, &|_| true)?;
+    wait_for_numbers(fleet, expected)?;
+    say.good(&format!("{DARK} caught up: bundle v2, its changes, and the fleet's numbers are exact"));
+    tell_numbers(fleet, say)
+}
+
+fn tamper(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::Result<()> {
+    say.chapter("Somebody alters one byte of a signed bundle");
+    fleet.provost(say, &["bundle", "build", "policies", "--out", "v3", "--version", "3"])?;
+    fleet.provost(say, &["bundle", "sign", "v3", "--key", "policy.key.json"])?;
+    alter_one_byte(&fleet.path("v3/blobs"))?;
+    let reason = fleet.refusal(say, &["bundle", "publish", "v3", "--root", "root.json"])?;
+    say.good(&format!("refused: {}", reason.lines().next().unwrap_or_default()));
+    wait_for_version(fleet, 2, &|_| true)?;
+    wait_for_numbers(fleet, expected)?;
+    say.good("bundle v2 stays in force everywhere");
+    Ok(())
+}
+
+fn alter_one_byte(blobs: &std::path::Path) -> anyhow::Result<()> {
+    let mut files: Vec<_> = fs::read_dir(blobs)?.collect::<Result<_, _>>()?;
+    files.sort_by_key(fs::DirEntry::path);
+    let file = files.first().context("a bundle has files")?.path();
+    let mut bytes = fs::read(&file)?;
+    let last = bytes.last_mut().context("a file has bytes")?;
+    *last ^= 1;
+    fs::write(&file, bytes)?;
+    Ok(())
+}
+
+pub fn stay(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
+    let link = fleet.provost_quietly(&["fleet", "login-link", "--role", "viewer", "--ttl", "15m"])?;
+    say.chapter("The fleet keeps running");
+    say.say(&format!("look at it (this link signs in once): {}", link.trim()));
+    say.say("Ctrl-C ends everything and removes it");
+    fleet.stay()
+}
+
+fn clusters(fleet: &Fleet) -> anyhow::Result<Vec<Value>> {
+    fleet.hub()?.all("/api/v1/clusters")
+}
+
+fn is_fresh(fleet: &Fleet, name: &str) -> anyhow::Result<bool> {
+    let all = clusters(fleet)?;
+    Ok(all.iter().any(|cluster| cluster["name"] == name && cluster["fresh"] == true))
+}
+
+fn wait_for_version(fleet: &mut Fleet, version: u64, counts: &dyn Fn(&str) -> bool) -> anyhow::Result<()> {
+    fleet.wait(&format!("bundle v{version} is active"), |fleet| {
+        let all = clusters(fleet)?;
+        let waited = all.iter().filter(|cluster| counts(cluster["name"].as_str().unwrap_or_default()));
+        Ok(waited.into_iter().all(|cluster| cluster["bundleVersion"] == version))
+    })
+}
+
+/// The numbers come together while records arrive; what must hold is where they come to rest.
+fn wait_for_numbers(fleet: &mut Fleet, expected: &ByCluster) -> anyhow::Result<()> {
+    let mut differences = Vec::new();
+    let waited = fleet.wait("the hub's numbers are as expected", |fleet| {
+        differences = check::difference(expected, &check::counted(&clusters(fleet)?)?);
+        Ok(differences.is_empty())
+    });
+    match waited {
+        Err(error) if !differences.is_empty() => bail!("{error}\n  {}", differences.join("\n  ")),
+        other => other,
+    }
+}
+
+fn tell_numbers(fleet: &Fleet, say: &Narrator) -> anyhow::Result<()> {
+    let counts = check::total(&check::counted(&clusters(fleet)?)?);
+    let stale = if counts.stale > 0 { format!(", {} stale", counts.stale) } else { String::new() };
+    say.good(&format!("the fleet: {} pass, {} fail{stale}", counts.pass, counts.fail));
+    Ok(())
+}
