@@ -1,6 +1,7 @@
 //! The policy library that the program carries.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -20,6 +21,18 @@ pub fn bundle() -> anyhow::Result<Bundle> {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow!("the {NAME} is damaged: {}", lines.join("; "))
     })
+}
+
+/// Writes the library as a policy tree, to be changed and built like any other.
+pub fn write_to(folder: &Path) -> std::io::Result<()> {
+    for (path, bytes) in FILES {
+        let file = folder.join(path);
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(file, bytes)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Command::VerifyReports(args) => commands::verify_reports::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Agent(args) => commands::agent::run(args),
-        Command::Demo(args) => commands::demo::run(args),
+        Command::Demo(args) => commands::demo::run(&args),
     };
     exit::report(result)
 }

@@ -49,6 +49,13 @@ pub struct Settings {
 }
 
 impl HubArgs {
+    /// This hub and token, whatever the environment says; no configuration file.
+    #[must_use]
+    pub fn of(server: &str, token_file: &Path) -> Self {
+        let (server, token_file) = (Some(server.to_owned()), Some(token_file.to_owned()));
+        Self { server, token_file, ca: None, config: None }
+    }
+
     pub fn settle(&self) -> anyhow::Result<Settings> {
         let file = self.read_file()?;
         let server = self.server.clone().or(file.server).ok_or_else(|| {

@@ -67,15 +67,33 @@ pub fn difference(expected: &ByCluster, found: &ByCluster) -> Vec<String> {
     names
         .into_iter()
         .filter(|name| expected.get(*name) != found.get(*name))
-        .map(|name| format!("{name}: expected {}, the hub says {}", shown(expected.get(name)), shown(found.get(name))))
+        .map(|name| {
+            format!(
+                "{name}: expected {}, the hub says {}",
+                shown(expected.get(name)),
+                shown(found.get(name))
+            )
+        })
         .collect()
 }
 
 fn shown(counts: Option<&Counts>) -> String {
     let Some(counts) = counts else { return "no such cluster".to_owned() };
     let Counts { pass, fail, warn, error, skip, exempt, stale } = counts;
-    let named = [("pass", pass), ("fail", fail), ("warn", warn), ("error", error), ("skip", skip), ("exempt", exempt), ("stale", stale)];
-    let parts: Vec<_> = named.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    let named = [
+        ("pass", pass),
+        ("fail", fail),
+        ("warn", warn),
+        ("error", error),
+        ("skip", skip),
+        ("exempt", exempt),
+        ("stale", stale),
+    ];
+    let parts: Vec<_> = named
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(" ") }
 }
 

@@ -113,12 +113,12 @@ impl Fleet {
         self.proxy = Some(self.runtime.block_on(Proxy::start(addresses.agents))?);
         let token = self.token_file();
         self.wait("the first token is written", |_| Ok(token.exists()))?;
-        self.hub = Some(Hub::open(&HubArgs::for_server(&self.server, &token))?);
+        self.hub = Some(Hub::open(&HubArgs::of(&self.server, &token))?);
         Ok(())
     }
 
     fn token_file(&self) -> PathBuf {
-        self.path("hub").join("first-admin-token")
+        self.path("hub").join("admin.token")
     }
 
     /// Over the demo's own proxy where the link is to be cut.
@@ -132,7 +132,7 @@ impl Fleet {
             "token_file": token_file,
             "source": {"manifests": {"dir": self.manifests(site.name), "rescan_ms": 1000}},
             "admin": {"listen": "127.0.0.1:0"},
-            "reconnect": {"first_ms": 200, "max_ms": 2000},
+            "reconnect": {"first_ms": 200, "cap_ms": 2000},
         });
         self.spawn("provost-agent", site.name, &config)
     }
@@ -171,7 +171,11 @@ impl Fleet {
     pub fn provost_quietly(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.command(arguments)?.output().context("cannot run provost")?;
         if !output.status.success() {
-            bail!("provost {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "provost {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(String::from_utf8(output.stdout)?)
     }
@@ -257,7 +261,10 @@ fn beside(program: &str) -> anyhow::Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    Err(anyhow!("{} is not there: build it with `make build`, or install it beside provost", path.display()))
+    Err(anyhow!(
+        "{} is not there: build it with `make build`, or install it beside provost",
+        path.display()
+    ))
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long to wait, on this machine")]

@@ -33,7 +33,11 @@ impl Narrator {
 
     /// A command as a person would type it.
     pub fn command(&self, arguments: &[&str]) {
-        println!("{} {}", self.time(), paint(Style::Dim, format!("$ provost {}", arguments.join(" "))));
+        println!(
+            "{} {}",
+            self.time(),
+            paint(Style::Dim, format!("$ provost {}", arguments.join(" ")))
+        );
     }
 
     pub fn elapsed(&self) -> Duration {

@@ -21,10 +21,26 @@ macro_rules! files {
 }
 
 pub const SITES: &[Site] = &[
-    Site { name: "cloud-eu", tier: "cloud", files: files!("cloud-eu": "cart.yaml", "payments.yaml") },
-    Site { name: "cloud-us", tier: "cloud", files: files!("cloud-us": "catalog.yaml", "legacy.yaml") },
-    Site { name: "plant-berlin", tier: "on-prem", files: files!("plant-berlin": "scada.yaml", "rbac.yaml") },
-    Site { name: "plant-turin", tier: "on-prem", files: files!("plant-turin": "historian.yaml", "collector.yaml") },
+    Site {
+        name: "cloud-eu",
+        tier: "cloud",
+        files: files!("cloud-eu": "cart.yaml", "payments.yaml"),
+    },
+    Site {
+        name: "cloud-us",
+        tier: "cloud",
+        files: files!("cloud-us": "catalog.yaml", "legacy.yaml"),
+    },
+    Site {
+        name: "plant-berlin",
+        tier: "on-prem",
+        files: files!("plant-berlin": "scada.yaml", "rbac.yaml"),
+    },
+    Site {
+        name: "plant-turin",
+        tier: "on-prem",
+        files: files!("plant-turin": "historian.yaml", "collector.yaml"),
+    },
     Site { name: DARK, tier: "edge", files: files!("store-14": "camera.yaml", "till.yaml") },
     Site { name: "store-27", tier: "edge", files: files!("store-27": "camera.yaml", "till.yaml") },
 ];

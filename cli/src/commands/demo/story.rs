@@ -36,8 +36,14 @@ fn start(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
 
     say.chapter("People make the keys: the hub never holds them");
     fleet.provost(say, &["keys", "generate", "--out", "root.key.json", "--name", "root"])?;
-    fleet.provost(say, &["keys", "generate", "--out", "policy.key.json", "--name", "release team"])?;
-    fleet.provost(say, &["root", "init", "--key", "root.pub.json", "--policy-key", "policy.pub.json"])?;
+    fleet.provost(
+        say,
+        &["keys", "generate", "--out", "policy.key.json", "--name", "release team"],
+    )?;
+    fleet.provost(
+        say,
+        &["root", "init", "--key", "root.pub.json", "--policy-key", "policy.pub.json"],
+    )?;
     let facts: Value = fleet.hub()?.get("/api/v1/hub")?;
     let director = facts["directorKey"].as_str().context("the hub names its director key")?;
     fleet.provost(say, &["root", "add-key", "--role", "director", "--public", director])?;
@@ -50,7 +56,12 @@ fn publish_first(fleet: &Fleet, say: &Narrator) -> anyhow::Result<()> {
     build_and_publish(fleet, say, "v1", "1")
 }
 
-fn build_and_publish(fleet: &Fleet, say: &Narrator, name: &str, version: &str) -> anyhow::Result<()> {
+fn build_and_publish(
+    fleet: &Fleet,
+    say: &Narrator,
+    name: &str,
+    version: &str,
+) -> anyhow::Result<()> {
     fleet.provost(say, &["bundle", "build", "policies", "--out", name, "--version", version])?;
     fleet.provost(say, &["bundle", "sign", name, "--key", "policy.key.json"])?;
     fleet.provost(say, &["bundle", "publish", name, "--root", "root.json"])?;
@@ -62,7 +73,17 @@ fn enrol(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
     for site in SITES {
         let label = format!("tier={}", site.tier);
         let url = fleet.agents_url(site)?;
-        let mut arguments = vec!["fleet", "token", "create", "--root", "root.json", "--name", site.name, "--label", &label];
+        let mut arguments = vec![
+            "fleet",
+            "token",
+            "create",
+            "--root",
+            "root.json",
+            "--name",
+            site.name,
+            "--label",
+            &label,
+        ];
         if let Some(url) = &url {
             arguments.extend(["--hub", url]);
         }
@@ -87,7 +108,8 @@ fn violations(fleet: &Fleet, say: &Narrator) -> anyhow::Result<()> {
     let findings = fleet.hub()?.all("/api/v1/findings")?;
     let mut by_cluster: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for finding in &findings {
-        let text = |pointer: &str| finding.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let text =
+            |pointer: &str| finding.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let line = format!("{:8} {} · {}", text("/severity"), text("/policy"), text("/message"));
         by_cluster.entry(text("/cluster/name")).or_default().push(line);
     }
@@ -112,7 +134,9 @@ fn go_dark(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::R
     say.good("bundle v2 active on the five that can be reached");
     fleet.wait("the dark site is shown stale", |fleet| Ok(!is_fresh(fleet, DARK)?))?;
     wait_for_numbers(fleet, expected)?;
-    say.good(&format!("{DARK} is stale, with its age and its last verdicts greyed: silence is never green"));
+    say.good(&format!(
+        "{DARK} is stale, with its age and its last verdicts greyed: silence is never green"
+    ));
     tell_numbers(fleet, say)
 }
 
@@ -121,7 +145,9 @@ fn come_back(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow:
     fleet.proxy()?.mend();
     wait_for_version(fleet, 2, &|_| true)?;
     wait_for_numbers(fleet, expected)?;
-    say.good(&format!("{DARK} caught up: bundle v2, its changes, and the fleet's numbers are exact"));
+    say.good(&format!(
+        "{DARK} caught up: bundle v2, its changes, and the fleet's numbers are exact"
+    ));
     tell_numbers(fleet, say)
 }
 
@@ -150,7 +176,8 @@ fn alter_one_byte(blobs: &std::path::Path) -> anyhow::Result<()> {
 }
 
 pub fn stay(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
-    let link = fleet.provost_quietly(&["fleet", "login-link", "--role", "viewer", "--ttl", "15m"])?;
+    let link =
+        fleet.provost_quietly(&["fleet", "login-link", "--role", "viewer", "--ttl", "15m"])?;
     say.chapter("The fleet keeps running");
     say.say(&format!("look at it (this link signs in once): {}", link.trim()));
     say.say("Ctrl-C ends everything and removes it");
@@ -166,10 +193,15 @@ fn is_fresh(fleet: &Fleet, name: &str) -> anyhow::Result<bool> {
     Ok(all.iter().any(|cluster| cluster["name"] == name && cluster["fresh"] == true))
 }
 
-fn wait_for_version(fleet: &mut Fleet, version: u64, counts: &dyn Fn(&str) -> bool) -> anyhow::Result<()> {
+fn wait_for_version(
+    fleet: &mut Fleet,
+    version: u64,
+    counts: &dyn Fn(&str) -> bool,
+) -> anyhow::Result<()> {
     fleet.wait(&format!("bundle v{version} is active"), |fleet| {
         let all = clusters(fleet)?;
-        let waited = all.iter().filter(|cluster| counts(cluster["name"].as_str().unwrap_or_default()));
+        let waited =
+            all.iter().filter(|cluster| counts(cluster["name"].as_str().unwrap_or_default()));
         Ok(waited.into_iter().all(|cluster| cluster["bundleVersion"] == version))
     })
 }
