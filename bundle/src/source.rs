@@ -95,8 +95,8 @@ fn walk(root: &Path) -> Result<BTreeMap<String, Bytes>, Vec<Diagnostic>> {
     if walk.problems.is_empty() { Ok(walk.files) } else { Err(walk.problems) }
 }
 
-/// The deepest that a tree needs is area, policy, examples, pass.
-const MAX_DEPTH: usize = 4;
+/// A tree needs four: area, policy, examples, pass. Below that, misplaced files are still told.
+const MAX_DEPTH: usize = 8;
 
 #[derive(Default)]
 struct Walk {

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::key::{KeyPair, PublicKey};
 use crate::root::Algorithm;
 use crate::strict;
+use crate::text::is_plain_line;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +89,10 @@ fn read(bytes: &[u8]) -> Result<KeyFile, Error> {
     if file.version != FORMAT_VERSION {
         let field = format!("version {}", file.version);
         return Err(Error::Unsupported { what: WHAT, field });
+    }
+    if !is_plain_line(&file.name) {
+        let reason = "its name is no line of text".to_owned();
+        return Err(Error::Malformed { what: WHAT, reason });
     }
     Ok(file)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use provost_trust::KeyPair;
+use provost_trust::text::is_plain_line;
 use serde_json::json;
 
 use crate::exit::{Exit, UsageError};
@@ -71,6 +72,9 @@ fn generate(args: &Generate) -> anyhow::Result<Exit> {
             );
             return Err(UsageError(message).into());
         }
+    }
+    if !is_plain_line(&args.name) {
+        return Err(UsageError("--name must be one line of text".to_owned()).into());
     }
     let pair = KeyPair::generate()?;
     file::write_pair(&args.out, &public_path, &pair, &args.name)?;

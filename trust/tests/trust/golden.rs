@@ -57,6 +57,7 @@ fn key_files_are_read_strictly() {
         ("another kind", "ed25519", "p256"),
         ("unknown field", "{", "{\"x\": 1,"),
         ("field twice", "{", "{\"version\": 1,"),
+        ("a name that moves the cursor", "Ada", "A\\u001b[2J"),
         ("the public half of another", &key(1).public().to_string(), &key(2).public().to_string()),
         ("short seed", seed, "AQEB"),
         ("no base64", seed, "secret-secret"),
