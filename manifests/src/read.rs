@@ -61,7 +61,7 @@ pub fn read_bytes(shown: &Arc<str>, path: Option<&Path>, bytes: Vec<u8>) -> Cont
             return reader.done(String::new());
         }
     };
-    if path.is_some_and(template::is_in_chart) && text.contains("{{") {
+    if path.is_some_and(|path| template::is_helm(path, &text)) {
         reader.not_evaluated(Position::START, Why::Template);
     } else {
         reader.text(&text, path);

@@ -2,12 +2,31 @@
 
 use std::path::Path;
 
-/// Whether the file lies under `templates/` of a chart.
-pub fn is_in_chart(path: &Path) -> bool {
-    path.ancestors().skip(1).any(|folder| {
-        folder.file_name().is_some_and(|name| name == "templates")
-            && folder.parent().is_some_and(|chart| chart.join("Chart.yaml").is_file())
-    })
+/// What Helm alone says.
+const OF_HELM: [&str; 8] = [
+    "{{-",
+    "{{ .Values",
+    "{{.Values",
+    "{{ .Release",
+    "{{ .Chart",
+    "{{ .Capabilities",
+    "{{ include ",
+    "{{ template ",
+];
+
+/// Whether the file is a template of a chart: it lies under `templates/`, beside whose folder is a
+/// `Chart.yaml` or in which Helm's own words stand. A manifest without `{{` is none: Helm renders
+/// it as it is.
+pub fn is_helm(path: &Path, text: &str) -> bool {
+    text.contains("{{")
+        && path.ancestors().skip(1).filter(|folder| is_templates(folder)).any(|folder| {
+            folder.parent().is_some_and(|chart| chart.join("Chart.yaml").is_file())
+                || OF_HELM.iter().any(|word| text.contains(word))
+        })
+}
+
+fn is_templates(folder: &Path) -> bool {
+    folder.file_name().is_some_and(|name| name == "templates")
 }
 
 /// Whether a text that could not be parsed holds actions of a template where YAML would have a

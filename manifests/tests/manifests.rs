@@ -238,6 +238,8 @@ fn what_is_no_object_is_said_to_be_what_it_is() {
     write(root, "chart/values.yaml", "replicas: 1\n");
     write(root, "chart/templates/a.yaml", "kind: \"{{ .Values.kind }}\"\n");
     write(root, "chart/templates/plain.yaml", POD);
+    write(root, "workflow/templates/argo.yaml", POD.replace("web", "'{{inputs.parameters.name}}'"));
+    write(root, "workflow/templates/helm.yaml", POD.replace("web", "'{{ .Values.name }}'"));
     write(root, "gen.yaml", format!("{{{{- if .x }}}}\na: 1\n---\nb: '{{{{ .y }}}}'\n---\n{POD}"));
     write(
         root,
@@ -267,6 +269,8 @@ fn what_is_no_object_is_said_to_be_what_it_is() {
             "generated.yaml:1 Job.batch run-",
             "kubeadm.yaml:1 (not-an-object)",
             "ops.yaml:1 (patch)",
+            "workflow/templates/argo.yaml:1 Pod {{inputs.parameters.name}}",
+            "workflow/templates/helm.yaml:1 (template)",
         ]
     );
     let problems = problems(root, &loaded);
