@@ -5,7 +5,8 @@
 //! `scalar`), and aliases are copied under a budget. Merge keys apply in the order written, later
 //! entries over earlier ones, as the API server's library applies them.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span};
 
@@ -54,26 +55,70 @@ pub fn split(text: &str) -> Vec<Chunk<'_>> {
 
 /// The documents of a chunk: none where it holds only comments, more than one only where lines
 /// end in a lone carriage return.
+///
+/// The API server's library lets lines of a quoted text begin further left than the parser does.
+/// Such a line is read again with spaces before it, which say nothing within quotes.
 pub fn parse(chunk: Chunk<'_>) -> Result<Vec<Node>, Fault> {
-    let text = chunk.text;
     refuse_control_characters(chunk)?;
+    let mut text = Cow::Borrowed(chunk.text);
+    let mut padded = BTreeSet::new();
+    let mut first = None;
+    loop {
+        match parse_once(&text, chunk.line, &padded) {
+            Ok(documents) => return Ok(documents),
+            Err((fault, Some(line)))
+                if padded.len() < MAX_PADDED_LINES
+                    && text.len() < MAX_PADDED_BYTES
+                    && padded.insert(line) =>
+            {
+                first.get_or_insert(fault);
+                text = Cow::Owned(pad(&text, line));
+            }
+            Err((fault, _)) => return Err(first.unwrap_or(fault)),
+        }
+    }
+}
+
+/// Lines that are padded in one document, and the largest document in which: each costs a parse.
+const MAX_PADDED_LINES: usize = 64;
+const MAX_PADDED_BYTES: usize = 1024 * 1024;
+/// Further right than any mapping begins within [`MAX_DEPTH`] levels, as people indent.
+const PADDING: u32 = 512;
+
+fn pad(text: &str, line: u32) -> String {
+    let place = usize::try_from(line).unwrap_or(usize::MAX).saturating_sub(1);
+    let pad = |(index, line): (usize, &str)| {
+        let spaces = if index == place { PADDING as usize } else { 0 };
+        format!("{}{line}", " ".repeat(spaces))
+    };
+    text.split_inclusive('\n').enumerate().map(pad).collect()
+}
+
+/// With a fault comes the line to pad, where that may help. Lines count from the text's start.
+fn parse_once(
+    text: &str,
+    first_line: u32,
+    padded: &BTreeSet<u32>,
+) -> Result<Vec<Node>, (Fault, Option<u32>)> {
     let mut options = granit_parser::Options::default();
     options.set_emit_comments(false);
     options.flow_nesting_limit = MAX_DEPTH + 1;
     options.block_nesting_limit = MAX_DEPTH + 1;
-    let mut builder = Builder::new(chunk.line, text.contains('*'));
+    let mut builder = Builder::new(first_line, padded, text.contains('*'));
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|error| {
-            let at = builder.position_of(error.marker());
-            fault_of(&error, at)
+            let is_indent = *error.kind() == granit_parser::ErrorKind::InvalidQuotedScalarIndent;
+            let line = u32::try_from(error.marker().line()).ok().filter(|_| is_indent);
+            (fault_of(&error, builder.position_of(error.marker())), line)
         })?;
-        builder.take(event, span)?;
+        builder.take(event, span).map_err(|fault| (fault, None))?;
     }
     Ok(builder.documents)
 }
 
-struct Builder {
+struct Builder<'a> {
     first_line: u32,
+    padded: &'a BTreeSet<u32>,
     keeps_anchors: bool,
     documents: Vec<Node>,
     stack: Vec<Frame>,
@@ -112,10 +157,11 @@ struct Weight {
     depth: usize,
 }
 
-impl Builder {
-    fn new(first_line: u32, keeps_anchors: bool) -> Self {
+impl<'a> Builder<'a> {
+    fn new(first_line: u32, padded: &'a BTreeSet<u32>, keeps_anchors: bool) -> Self {
         Self {
             first_line,
+            padded,
             keeps_anchors,
             documents: Vec::new(),
             stack: Vec::new(),
@@ -128,9 +174,10 @@ impl Builder {
     fn position_of(&self, marker: &granit_parser::Marker) -> Position {
         let line = u32::try_from(marker.line()).unwrap_or(u32::MAX);
         let column = u32::try_from(marker.col()).unwrap_or(u32::MAX);
+        let padding = if self.padded.contains(&line) { PADDING } else { 0 };
         Position {
             line: line.saturating_add(self.first_line).saturating_sub(1).max(1),
-            column: column.saturating_add(1),
+            column: column.saturating_sub(padding).saturating_add(1),
         }
     }
 
@@ -590,6 +637,16 @@ mod tests {
             value(&format!("a: \"{long}\"\nb: {long}\n"))["b"].as_str().map(str::len),
             Some(5_000_000)
         );
+    }
+
+    #[test]
+    fn quoted_texts_may_go_on_at_the_margin() {
+        let text = "a:\n  b: \"x\ny\"\n  c: ['p\n\nq', r]\nd: \"1\\\n2\"\n";
+        assert_eq!(value(text), json!({"a": {"b": "x y", "c": ["p\nq", "r"]}, "d": "12"}));
+        let node = read(text).unwrap();
+        assert_eq!(node.locate(&Path::from_pointer("/a/c/1").unwrap()), at(6, 5));
+        assert_eq!(node.locate(&Path::from_pointer("/d").unwrap()), at(7, 4));
+        assert_eq!(read(&format!("a: \"\n{}", "x\n".repeat(100))).unwrap_err().at, at(2, 1));
     }
 
     #[test]
