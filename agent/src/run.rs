@@ -49,10 +49,11 @@ pub struct Agent {
     _lock: File,
 }
 
-/// The recorder's ends, and the source's part of the work.
-struct DataPlane {
-    chain: Arc<dyn Chain>,
-    journal: Arc<dyn Journal>,
+/// The recorder's two ends.
+#[derive(Clone)]
+pub struct DataPlane {
+    pub chain: Arc<dyn Chain>,
+    pub journal: Arc<dyn Journal>,
 }
 
 /// What is on disk before anything runs.
@@ -90,6 +91,18 @@ impl Agent {
         admin: TcpListener,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
+        let plane = data_plane(&config)?;
+        Self::start_on(plane, config, clock, admin, tasks).await
+    }
+
+    /// As [`Self::start`], over a recorder of the caller's.
+    pub async fn start_on(
+        plane: DataPlane,
+        config: Config,
+        clock: SharedClock,
+        admin: TcpListener,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
         let data_dir = config.data_dir.clone();
         disk::create_folder(&data_dir)
             .with_context(|| format!("cannot create {}", data_dir.display()))?;
@@ -97,7 +110,6 @@ impl Agent {
         let ground = Ground::open(&data_dir, &clock)?;
         let (health, registry) = (Health::new(), Registry::new());
         let facts = facts(&config, &ground.identity).await;
-        let plane = data_plane(&config)?;
         let bundles = bundles(&ground, &plane, &facts).await;
         let (sets, view) = (bundles.sets(), bundles.view());
         let (link, link_seen) = watch::channel(Link {

@@ -1,0 +1,255 @@
+//! Bundles from assignment to force, and every way to be refused: what is in force stays.
+
+use bytes::Bytes;
+use provost_model::record::BundleEvent;
+use provost_model::{Code, LabelSelector};
+use provost_proto::session::BundleAnswer;
+use provost_trust::Envelope;
+
+use super::hub::{
+    Hub, Keys, State, assigned, at, blobs, contents, header, sign_assignment, sign_manifest,
+};
+use super::{Running, enrolled};
+
+/// Signs version `version` and assigns it.
+fn publish(hub: &Hub, version: u64) -> Envelope {
+    let contents = contents(&format!("Version {version}."));
+    let manifest = sign_manifest(&[&hub.keys.policy], &contents, header(version));
+    let assign = hub.assign(&manifest);
+    hub.set(|state| {
+        state.blobs.extend(blobs(&contents));
+        state.assign = Some(assign);
+    });
+    manifest
+}
+
+fn refusal(state: &State) -> Option<Code> {
+    state.answers.iter().rev().find_map(|answer| match answer {
+        BundleAnswer::Refused { code, .. } => Some(*code),
+        BundleAnswer::Active { .. } => None,
+    })
+}
+
+/// Version 2 is in force; then `change` makes the hub assign something, which is refused with
+/// `code`, and version 2 stays, also over a restart without the hub.
+async fn refused(code: Code, change: impl FnOnce(&Hub)) {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, agent) = enrolled(folder.path()).await;
+    publish(&hub, 2);
+    agent.active(2).await;
+    let in_force = agent.agent.sets.borrow().id();
+    change(&hub);
+    hub.wait("a refusal", |state| refusal(state).is_some()).await;
+    assert_eq!(refusal(&hub.state()), Some(code));
+    assert_eq!(agent.agent.sets.borrow().id(), in_force);
+    assert_eq!(agent.status().refused.unwrap().code, code.as_str());
+    let events: Vec<_> =
+        agent.recorder.seen.lock().unwrap().bundles.iter().map(|b| (b.event, b.version)).collect();
+    assert_eq!(events[0], (BundleEvent::Activated, 2));
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!(events[1].0, BundleEvent::Refused);
+    agent.stop().await;
+    hub.stop();
+    let agent = Running::start(folder.path(), None, hub.clock.clone()).await;
+    agent.active(2).await;
+    agent.stop().await;
+}
+
+/// Assigns `manifest` in place of version 2, with the blobs of `version`.
+fn offer(hub: &Hub, manifest: Envelope) {
+    let keys = hub.keys.clone();
+    hub.set(|state| {
+        state.assign = Some(Box::new(move |hello, cluster| {
+            let version = serde_json::from_slice::<serde_json::Value>(&manifest.payload)
+                .ok()
+                .and_then(|json| json["version"].as_u64())
+                .unwrap_or(3);
+            sign_assignment(&keys, &assigned(hello.nonce, cluster, &manifest, version), &manifest)
+        }));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assigned_bundle_goes_into_force_and_survives_without_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, agent) = enrolled(folder.path()).await;
+    let empty = agent.agent.sets.borrow().id();
+    let manifest = publish(&hub, 1);
+    agent.active(1).await;
+    assert_ne!(agent.agent.sets.borrow().id(), empty);
+    let active = BundleAnswer::Active { manifest: manifest.payload_digest(), version: 1 };
+    hub.wait("the answer", |state| state.answers.contains(&active)).await;
+    let second = publish(&hub, 2);
+    agent.active(2).await;
+    let recorder = agent.stop().await;
+    let seen = recorder.seen.lock().unwrap().bundles.clone();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(seen[1].manifest, second.payload_digest());
+    assert_eq!(seen[1].policy_set.as_ref().unwrap().entries.len(), 1);
+
+    hub.stop();
+    let agent = Running::start(folder.path(), None, hub.clock.clone()).await;
+    agent.active(2).await;
+    assert_eq!(agent.agent.sets.borrow().policy_set().entries.len(), 1);
+    agent.stop().await;
+}
+
+/// A new session assigns the same bundle again: it is acknowledged, not activated again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_assignment_again_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, agent) = enrolled(folder.path()).await;
+    publish(&hub, 1);
+    hub.wait("an answer", |state| state.answers.len() == 1).await;
+    hub.set(|_| {});
+    hub.wait("another answer", |state| state.answers.len() >= 2).await;
+    let seen = agent.recorder.seen.lock().unwrap().bundles.len();
+    assert_eq!(seen, 1);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_file_is_refused() {
+    refused(Code::DigestMismatch, |hub| {
+        let contents = contents("Version 3.");
+        let manifest = sign_manifest(&[&hub.keys.policy], &contents, header(3));
+        let mut served = blobs(&contents);
+        for blob in served.values_mut() {
+            let mut bytes = blob.to_vec();
+            bytes[0] ^= 1;
+            *blob = Bytes::from(bytes);
+        }
+        hub.set(|state| state.blobs.extend(served));
+        offer(hub, manifest);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_manifest_is_refused() {
+    refused(Code::BadSignature, |hub| {
+        let mut manifest = sign_manifest(&[&hub.keys.policy], &contents("Version 3."), header(3));
+        let text = String::from_utf8(manifest.payload).unwrap();
+        manifest.payload = text.replace("\"version\":3", "\"version\":4").into_bytes();
+        offer(hub, manifest);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsigned_manifest_is_refused() {
+    refused(Code::Unsigned, |hub| {
+        offer(hub, sign_manifest(&[], &contents("Version 3."), header(3)));
+    })
+    .await;
+}
+
+/// The hub itself cannot sign policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_of_the_director_or_a_stranger_is_refused() {
+    refused(Code::ThresholdNotMet, |hub| {
+        let keys = [&hub.keys.director, &Keys::make().policy];
+        offer(hub, sign_manifest(&keys, &contents("Version 3."), header(3)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_is_refused() {
+    refused(Code::Older, |hub| {
+        offer(hub, sign_manifest(&[&hub.keys.policy], &contents("Version 1."), header(1)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_version_with_other_content_is_refused() {
+    refused(Code::SameVersionDiffers, |hub| {
+        offer(hub, sign_manifest(&[&hub.keys.policy], &contents("Other."), header(2)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_manifest_is_refused() {
+    refused(Code::Expired, |hub| {
+        let mut header = header(3);
+        header.expires = at(-1);
+        offer(hub, sign_manifest(&[&hub.keys.policy], &contents("Version 3."), header));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_for_other_clusters_is_refused() {
+    refused(Code::OutOfScope, |hub| {
+        let mut header = header(3);
+        header.scope = LabelSelector {
+            match_labels: [("site".to_owned(), "elsewhere".to_owned())].into(),
+            match_expressions: Vec::new(),
+        };
+        offer(hub, sign_manifest(&[&hub.keys.policy], &contents("Version 3."), header));
+    })
+    .await;
+}
+
+/// An assignment of another session, kept by whoever stood between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_assignment_is_refused() {
+    refused(Code::WrongAssignment, |hub| {
+        let manifest = sign_manifest(&[&hub.keys.policy], &contents("Version 3."), header(3));
+        let keys = hub.keys.clone();
+        hub.set(|state| {
+            state.assign = Some(Box::new(move |_, cluster| {
+                sign_assignment(&keys, &assigned([0; 32], cluster, &manifest, 3), &manifest)
+            }));
+        });
+    })
+    .await;
+}
+
+/// Only the director assigns.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assignment_of_a_stranger_is_refused() {
+    refused(Code::ThresholdNotMet, |hub| {
+        let manifest = sign_manifest(&[&hub.keys.policy], &contents("Version 3."), header(3));
+        let stranger = Keys::make();
+        hub.set(|state| {
+            state.assign = Some(Box::new(move |hello, cluster| {
+                sign_assignment(&stranger, &assigned(hello.nonce, cluster, &manifest, 3), &manifest)
+            }));
+        });
+    })
+    .await;
+}
+
+/// It compiles, and its own example says that it is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_fails_its_own_tests_is_refused() {
+    refused(Code::SelfTestFailed, |hub| {
+        let mut contents = contents("Version 3.");
+        let path = "governance/team-label/policy.rego";
+        let text = String::from_utf8(contents.files[path].to_vec()).unwrap();
+        let text = text.replace("not input.review", "input.review");
+        contents.files.insert(path.to_owned(), Bytes::from(text));
+        let served = blobs(&contents);
+        hub.set(|state| state.blobs.extend(served));
+        offer(hub, sign_manifest(&[&hub.keys.policy], &contents, header(3)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_does_not_compile_is_refused() {
+    refused(Code::CompileFailed, |hub| {
+        let mut contents = contents("Version 3.");
+        let path = "governance/team-label/policy.rego";
+        let text = String::from_utf8(contents.files[path].to_vec()).unwrap();
+        let text = text.replace("not input.review", "not no_such_function(1); input.review");
+        contents.files.insert(path.to_owned(), Bytes::from(text));
+        let served = blobs(&contents);
+        hub.set(|state| state.blobs.extend(served));
+        offer(hub, sign_manifest(&[&hub.keys.policy], &contents, header(3)));
+    })
+    .await;
+}
