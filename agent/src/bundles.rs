@@ -10,6 +10,7 @@ mod prepare;
 mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use provost_bundle::VerifiedBundle;
 use provost_engine::{Cluster, CompiledSet, Options};
@@ -17,11 +18,17 @@ use provost_model::binding::Origin;
 use provost_model::record::{BundleEvent, BundleRecord, TrustEvent, TrustRecord};
 use provost_model::{ClusterId, Code, Digest};
 use provost_proto::session::{self, BundleAnswer};
+use provost_runtime::backoff::Backoff;
 use provost_runtime::shutdown::Shutdown;
 use provost_trust::assignment::{AssignedAction, Assignment, Nonce, Session};
 use provost_trust::manifest::{self, Circumstances, EngineVersion, Purpose};
 use provost_trust::{Envelope, PolicyManifest, PublicKey, Verified};
 use tokio::sync::{mpsc, watch};
+
+/// Between attempts at a bundle that something else than the bundle broke.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_CAP: Duration = Duration::from_secs(60);
+const RETRIES: u32 = 10;
 
 pub use fetch::BlobSource;
 pub use prepare::{Prepared, Refused};
@@ -173,25 +180,22 @@ impl Bundles {
         }
     }
 
+    /// What breaks on the way is tried again while the session lasts.
     async fn handle(&mut self, offer: Offer) -> Option<BundleAnswer> {
-        // Unverified: only to say which bundle was refused when its assignment cannot be read.
-        let claimed = Assignment::parse(&offer.assignment.assignment.payload).ok();
-        match self.take(&offer).await {
-            Ok(answer) => answer,
-            Err(Failure::Interrupted(error)) => {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "bundle not taken; it will be offered again"
-                );
-                None
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+        loop {
+            let error = match self.take(&offer).await {
+                Ok(answer) => return answer,
+                Err(Failure::Refused(refused)) => return Some(self.refuse(&offer, refused).await),
+                Err(Failure::Interrupted(error)) => format!("{error:#}"),
+            };
+            if offer.answers.is_closed() || backoff.attempts() == RETRIES {
+                tracing::warn!(error, "bundle not taken; the hub will offer it again");
+                return None;
             }
-            Err(Failure::Refused(refused)) => {
-                let (manifest, version, channel) = claimed.map_or_else(
-                    || (offer.assignment.assignment.payload_digest(), 0, String::new()),
-                    |claimed| (claimed.digest, claimed.version, claimed.channel),
-                );
-                Some(self.refuse(manifest, version, channel, refused).await)
-            }
+            let delay = backoff.next_delay(None);
+            tracing::warn!(error, ?delay, "bundle not taken; trying again");
+            tokio::time::sleep(delay).await;
         }
     }
 
@@ -311,6 +315,10 @@ impl Bundles {
         match fetch::missing(&self.store, &manifest.files, offer.blobs.as_ref()).await {
             Ok(()) => Ok(()),
             Err(fetch::Error::Refused(error)) => Err(error.into()),
+            Err(fetch::Error::Source { blob, refusal }) if refusal.code == Code::NotFound => {
+                let what = format!("the hub does not have the blob {blob}");
+                Err(Refused::one(Code::FileMissing, "", &what).into())
+            }
             Err(other) => Err(Failure::Interrupted(other.into())),
         }
     }
@@ -358,14 +366,14 @@ impl Bundles {
         self.view.send_modify(|view| view.active = Some(active));
     }
 
-    async fn refuse(
-        &self,
-        manifest: Digest,
-        version: u64,
-        channel: String,
-        refused: Refused,
-    ) -> BundleAnswer {
+    async fn refuse(&self, offer: &Offer, refused: Refused) -> BundleAnswer {
         let code = refused.code;
+        // Unverified: only to say which bundle was refused.
+        let envelope = &offer.assignment.assignment;
+        let (manifest, version, channel) = Assignment::parse(&envelope.payload).map_or_else(
+            |_| (envelope.payload_digest(), 0, String::new()),
+            |claimed| (claimed.digest, claimed.version, claimed.channel),
+        );
         tracing::error!(
             version, manifest = manifest.short(), %code, reason = refused.message,
             "bundle refused; what was in force stays"

@@ -30,7 +30,8 @@ const CHUNK_ATTEMPTS: u32 = 30;
 
 /// Opens one connection.
 pub async fn open(connector: &Connector, hub: &HubUrl) -> Result<Client, Refusal> {
-    let stream = connector.connect(hub).await.map_err(|error| connect_refusal(&error))?;
+    let stream =
+        connector.connect_and_listen(hub).await.map_err(|error| connect_refusal(&error))?;
     let once = Arc::new(Mutex::new(Some(stream)));
     let take = tower::service_fn(move |_| {
         let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -69,6 +70,7 @@ fn connect_refusal(error: &ConnectError) -> Refusal {
     let code = match error {
         ConnectError::WrongCa { .. } => Code::WrongCa,
         ConnectError::WrongIdentity { .. } => Code::WrongTrustDomain,
+        ConnectError::OurCertificateRefused { .. } => Code::CertificateExpired,
         _ => Code::Unavailable,
     };
     Refusal::new(code, chain(error))

@@ -130,7 +130,7 @@ async fn an_altered_manifest_is_refused() {
     refused(Code::BadSignature, |hub| {
         let mut manifest = sign_manifest(&[&hub.keys.policy], &contents("Version 3."), header(3));
         let text = String::from_utf8(manifest.payload).unwrap();
-        manifest.payload = text.replace("\"version\":3", "\"version\":4").into_bytes();
+        manifest.payload = text.replacen("team-label", "team-lab3l", 1).into_bytes();
         offer(hub, manifest);
     })
     .await;
@@ -239,13 +239,29 @@ async fn a_bundle_that_fails_its_own_tests_is_refused() {
     .await;
 }
 
+/// The engine has no such function, or keeps policies from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_calls_what_is_not_allowed_is_refused() {
+    refused(Code::BuiltinForbidden, |hub| {
+        let mut contents = contents("Version 3.");
+        let path = "governance/team-label/policy.rego";
+        let text = String::from_utf8(contents.files[path].to_vec()).unwrap();
+        let text = text.replace("not input.review", "http.send({}); not input.review");
+        contents.files.insert(path.to_owned(), Bytes::from(text));
+        let served = blobs(&contents);
+        hub.set(|state| state.blobs.extend(served));
+        offer(hub, sign_manifest(&[&hub.keys.policy], &contents, header(3)));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_that_does_not_compile_is_refused() {
     refused(Code::CompileFailed, |hub| {
         let mut contents = contents("Version 3.");
         let path = "governance/team-label/policy.rego";
         let text = String::from_utf8(contents.files[path].to_vec()).unwrap();
-        let text = text.replace("not input.review", "not no_such_function(1); input.review");
+        let text = text.replace("not input.review", "undefined_variable == 1; input.review");
         contents.files.insert(path.to_owned(), Bytes::from(text));
         let served = blobs(&contents);
         hub.set(|state| state.blobs.extend(served));

@@ -117,7 +117,10 @@ pub struct Hub {
     pub ca: Arc<Ca>,
     pub certificate_life_s: i64,
     state: Arc<Mutex<State>>,
+    /// For waiting tests: something came in or was changed.
     changed: watch::Sender<u64>,
+    /// For open sessions: the assignment may be another.
+    assigned: watch::Sender<u64>,
     tasks: Tasks,
 }
 
@@ -159,6 +162,7 @@ impl Hub {
             certificate_life_s,
             state: Arc::new(Mutex::new(state)),
             changed: watch::Sender::new(0),
+            assigned: watch::Sender::new(0),
             tasks: tasks.clone(),
         };
         let accepted = futures::StreamExt::map(incoming, |connection| {
@@ -190,6 +194,13 @@ impl Hub {
         }
     }
 
+    /// How often agents asked to enrol, and to re-enter.
+    pub fn asked(&self) -> (u32, u32) {
+        let state = self.state();
+        (state.enrols, state.reenters)
+    }
+
+    /// To be let go at once: never twice in one statement.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -197,6 +208,12 @@ impl Hub {
     /// Changes what the hub does; open sessions get the assignment anew.
     pub fn set(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state());
+        self.assigned.send_modify(|generation| *generation += 1);
+        self.changed.send_modify(|generation| *generation += 1);
+    }
+
+    fn came_in(&self, keep: impl FnOnce(&mut State)) {
+        keep(&mut self.state());
         self.changed.send_modify(|generation| *generation += 1);
     }
 
@@ -280,20 +297,12 @@ impl Hub {
             return;
         };
         let hello = hello::from_wire(wire).unwrap();
-        let mut changed = self.changed.subscribe();
-        changed.mark_unchanged();
+        let mut assigned = self.assigned.subscribe();
         let welcome = self.welcome(&hello);
-        self.set(|state| state.hellos.push(hello.clone()));
+        self.came_in(|state| state.hellos.push(hello.clone()));
         send(&out, ToAgent::Welcome(welcome.into())).await;
-        let mut generation = 0;
+        assigned.mark_changed();
         loop {
-            if generation != *changed.borrow_and_update() || generation == 0 {
-                generation = *changed.borrow();
-                let assignment = self.state().assign.as_ref().map(|assign| assign(&hello, cluster));
-                if let Some(assignment) = assignment {
-                    send(&out, ToAgent::Assignment(assignment.into())).await;
-                }
-            }
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(v1::AgentMessage { message: Some(message), .. })) => {
@@ -301,13 +310,17 @@ impl Hub {
                             let _ = out.send(Err(status)).await;
                             return;
                         }
-                        // What was taken is news for waiting tests, not for the agent.
-                        self.changed.send_modify(|generation| *generation += 1);
-                        generation = *changed.borrow_and_update();
+                        self.came_in(|_| {});
                     }
                     _ => return,
                 },
-                _ = changed.changed() => {}
+                _ = assigned.changed() => {
+                    let assign = |state: &State| state.assign.as_ref().map(|a| a(&hello, cluster));
+                    let assignment = assign(&self.state());
+                    if let Some(assignment) = assignment {
+                        send(&out, ToAgent::Assignment(assignment.into())).await;
+                    }
+                }
                 () = self.tasks.shutdown().wait() => return,
             }
         }
@@ -505,7 +518,7 @@ impl Fleet for Hub {
         let envelope = envelope::from_wire(request.into_inner().envelope).unwrap();
         let enrol = Enrol::decode(&envelope.payload).unwrap();
         envelope.verify(payload_type::ENROL, &[enrol.identity_key], 1).unwrap();
-        self.set(|state| state.enrols += 1);
+        self.came_in(|state| state.enrols += 1);
         let mut state = self.state();
         if state.secret.as_deref() != Some(enrol.token_secret.as_str()) {
             return Err(refuse(Code::TokenUsed, "the token was used"));
@@ -527,7 +540,7 @@ impl Fleet for Hub {
     ) -> Result<Response<v1::RenewResponse>, Status> {
         let cluster = self.peer_member(request.extensions().get::<Peer>())?;
         let certificates = self.issue(&request.into_inner().csr, cluster);
-        self.set(|state| state.renewals += 1);
+        self.came_in(|state| state.renewals += 1);
         Ok(Response::new(v1::RenewResponse {
             certificates: certificates.into_iter().map(Into::into).collect(),
             hub_time_ms: self.clock.wall_ms(),
@@ -541,15 +554,16 @@ impl Fleet for Hub {
         let envelope = envelope::from_wire(request.into_inner().envelope).unwrap();
         let reenter = Reenter::decode(&envelope.payload).unwrap();
         envelope.verify(payload_type::REENTER, &[reenter.identity_key], 1).unwrap();
-        self.set(|state| state.reenters += 1);
+        self.came_in(|state| state.reenters += 1);
         let mut state = self.state();
         let Some(member) = state.members.get_mut(&reenter.identity_key) else {
             return Err(refuse(Code::NotFound, "no cluster has this identity key"));
         };
-        if reenter.join_counter != member.join_counter {
+        // One behind is an answer that got lost.
+        if ![member.join_counter, member.join_counter - 1].contains(&reenter.join_counter) {
             return Err(refuse(Code::CloneSuspected, "the join counter forked"));
         }
-        member.join_counter += 1;
+        member.join_counter = reenter.join_counter + 1;
         Ok(Response::new(self.answer(&state, reenter.identity_key, &reenter.csr).into()))
     }
 

@@ -48,6 +48,8 @@ pub enum ConnectError {
     WrongIdentity { to: String, what: String },
     #[error("the certificate of {to} has expired")]
     HubCertificateExpired { to: String },
+    #[error("{to} refused our certificate")]
+    OurCertificateRefused { to: String },
     #[error("TLS with {to} failed")]
     Tls { to: String, source: io::Error },
 }
@@ -97,6 +99,23 @@ impl Connector {
         match tokio::time::timeout(self.timeout, self.connect_unbounded(hub)).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::Timeout { to: hub.to_string(), after: self.timeout }),
+        }
+    }
+
+    /// As [`Self::connect`] to a server that speaks first, as HTTP/2 servers do: waits for its first
+    /// bytes, because in TLS 1.3 a server that refuses our certificate says so only after our
+    /// handshake is over.
+    pub async fn connect_and_listen(&self, hub: &HubUrl) -> Result<ClientStream, ConnectError> {
+        use tokio::io::AsyncBufReadExt as _;
+        let mut stream = self.connect(hub).await?;
+        let to = || hub.to_string();
+        match tokio::time::timeout(self.timeout, stream.fill_buf()).await {
+            Ok(Ok(_)) => Ok(stream),
+            Ok(Err(source)) if super::certificate_was_refused(&source) => {
+                Err(ConnectError::OurCertificateRefused { to: to() })
+            }
+            Ok(Err(source)) => Err(ConnectError::Tls { to: to(), source }),
+            Err(_) => Err(ConnectError::Timeout { to: to(), after: self.timeout }),
         }
     }
 
