@@ -10,6 +10,7 @@
 mod agent;
 mod chain;
 mod conformance;
+mod console;
 mod gate;
 mod hub;
 mod signer;
