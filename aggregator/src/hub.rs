@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use provost_runtime::clock::SharedClock;
+use provost_runtime::metrics::Registry;
 use provost_runtime::spiffe::TrustDomain;
 use tokio::sync::watch;
 
 use crate::ca::HubKeys;
 use crate::liveness::Liveness;
+use crate::metrics::Metrics;
 use crate::session::Sessions;
+use crate::session::admission::Admission;
 use crate::store::{self, Identity as _, SqliteStore, Store};
 
 /// Handed around as an `Arc`.
@@ -22,6 +25,8 @@ pub struct Hub {
     pub settings: Settings,
     pub liveness: Liveness,
     pub sessions: Sessions,
+    pub admission: Admission,
+    pub metrics: Metrics,
     /// Changes when a bundle was published: sessions look again.
     pub published: watch::Sender<u64>,
     /// Newest root; none before the first publication.
@@ -48,6 +53,7 @@ impl Hub {
         keys: HubKeys,
         trust_domain: TrustDomain,
         settings: Settings,
+        registry: &Registry,
     ) -> store::Result<Arc<Self>> {
         let epoch =
             store.meta_once("hub_epoch", &clock.wall_ms().unsigned_abs().to_string()).await?;
@@ -55,6 +61,8 @@ impl Hub {
         let newest_root = store.roots_after(0).await?.last().map(|root| root.version);
         Ok(Arc::new(Self {
             liveness: Liveness::new(Arc::clone(&clock), settings.heartbeat_interval),
+            admission: Admission::new(clock.monotonic()),
+            metrics: Metrics::new(registry),
             store,
             clock,
             keys,

@@ -38,7 +38,10 @@ pub async fn batch(
     hub.liveness.heard(speaker.cluster);
     let answer = hub.store.ingest(&batch, hub.clock.wall_ms()).await?;
     match &answer {
-        Ingested::Accepted { .. } => {}
+        Ingested::Accepted { records, .. } => {
+            hub.metrics.batches.increment();
+            hub.metrics.records.add(*records);
+        }
         Ingested::UndeclaredGap { send_from } => {
             tracing::warn!(cluster = %speaker.cluster, send_from, "records are missing and no elision says so");
         }
@@ -94,6 +97,7 @@ pub async fn heartbeat(
         envelope: bytes,
     };
     hub.store.heartbeat(&row).await?;
+    hub.metrics.heartbeats.increment();
     Ok(())
 }
 

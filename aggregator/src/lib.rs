@@ -13,6 +13,7 @@ pub mod hub;
 pub mod ingest;
 pub mod link;
 pub mod liveness;
+pub mod metrics;
 pub mod operate;
 pub mod refusal;
 pub mod run;

@@ -1,7 +1,8 @@
 //! Who was heard from, by this process's monotonic clock.
 //!
 //! A cluster is fresh only if something of it was authenticated within three heartbeat intervals
-//! since this hub started. After a restart everything is stale until heard.
+//! since this hub started. After a restart everything is stale until heard. While the hub turns
+//! agents away because too many come at once, nobody becomes stale: the silence is its own doing.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,18 +13,33 @@ use provost_runtime::clock::SharedClock;
 
 /// Missed heartbeats after which a cluster is stale.
 const INTERVALS: u32 = 3;
+/// Turned-away agents come back within this; then the load is shed no more.
+const SHEDDING_LASTS: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 pub struct Liveness {
     clock: SharedClock,
     stale_after: Duration,
-    heard: Mutex<HashMap<ClusterId, Duration>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    heard: HashMap<ClusterId, Duration>,
+    shedding: Option<Shedding>,
+}
+
+/// Monotonic times of the first and the last agent that was turned away.
+#[derive(Clone, Copy, Debug)]
+struct Shedding {
+    since: Duration,
+    last: Duration,
 }
 
 impl Liveness {
     #[must_use]
     pub fn new(clock: SharedClock, heartbeat_interval: Duration) -> Self {
-        Self { clock, stale_after: heartbeat_interval * INTERVALS, heard: Mutex::default() }
+        Self { clock, stale_after: heartbeat_interval * INTERVALS, state: Mutex::default() }
     }
 
     #[must_use]
@@ -33,17 +49,34 @@ impl Liveness {
 
     /// A message of the cluster was authenticated.
     pub fn heard(&self, cluster: ClusterId) {
-        self.lock().insert(cluster, self.clock.monotonic());
+        self.lock().heard.insert(cluster, self.clock.monotonic());
+    }
+
+    /// An agent was turned away.
+    pub fn shed(&self) {
+        let now = self.clock.monotonic();
+        let mut state = self.lock();
+        let since = state.shedding_at(now).map_or(now, |shedding| shedding.since);
+        state.shedding = Some(Shedding { since, last: now });
     }
 
     #[must_use]
     pub fn is_fresh(&self, cluster: ClusterId) -> bool {
-        let heard = self.lock().get(&cluster).copied();
-        heard.is_some_and(|heard| self.clock.monotonic().saturating_sub(heard) <= self.stale_after)
+        let now = self.clock.monotonic();
+        let state = self.lock();
+        let now = state.shedding_at(now).map_or(now, |shedding| shedding.since);
+        let heard = state.heard.get(&cluster).copied();
+        heard.is_some_and(|heard| now.saturating_sub(heard) <= self.stale_after)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterId, Duration>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn shedding_at(&self, now: Duration) -> Option<Shedding> {
+        self.shedding.filter(|shedding| now.saturating_sub(shedding.last) <= SHEDDING_LASTS)
     }
 }
 
@@ -53,17 +86,37 @@ mod tests {
 
     use super::*;
 
+    const INTERVAL: Duration = Duration::from_secs(30);
+
     #[test]
     fn three_intervals_of_silence_are_stale_whatever_the_wall_clock_does() {
         let clock = Manual::at(1_800_000_000_000);
-        let liveness = Liveness::new(clock.clone(), Duration::from_secs(30));
+        let liveness = Liveness::new(clock.clone(), INTERVAL);
         let cluster = ClusterId::from_bytes([1; 16]);
         assert!(!liveness.is_fresh(cluster), "nobody is fresh before being heard");
         liveness.heard(cluster);
-        clock.advance(Duration::from_secs(90));
+        clock.advance(INTERVAL * 3);
         clock.set_wall_ms(0);
         assert!(liveness.is_fresh(cluster));
         clock.advance(Duration::from_millis(1));
         assert!(!liveness.is_fresh(cluster));
+    }
+
+    #[test]
+    fn a_hub_that_turns_agents_away_calls_nobody_stale_for_it() {
+        let clock = Manual::at(1_800_000_000_000);
+        let liveness = Liveness::new(clock.clone(), INTERVAL);
+        let (heard, silent) = (ClusterId::from_bytes([1; 16]), ClusterId::from_bytes([2; 16]));
+        liveness.heard(silent);
+        clock.advance(INTERVAL * 4);
+        liveness.heard(heard);
+        for _ in 0..20 {
+            liveness.shed();
+            clock.advance(Duration::from_secs(10));
+        }
+        assert!(liveness.is_fresh(heard), "heard when the storm began");
+        assert!(!liveness.is_fresh(silent), "stale before it");
+        clock.advance(SHEDDING_LASTS);
+        assert!(!liveness.is_fresh(heard), "the storm is over and it was not heard again");
     }
 }

@@ -79,13 +79,15 @@ pub async fn start(config: Config, clock: SharedClock, shutdown: Shutdown) -> Re
         api: api_listener.local_addr()?,
         admin: admin_listener.local_addr()?,
     };
+    let registry = Registry::new();
     let settings = Settings {
         heartbeat_interval: config.heartbeat_interval(),
         auto_approve: *auto_approve,
         agent_urls: agents.urls.clone(),
         agent_address: addresses.agents,
     };
-    let hub = Hub::open(store.clone(), Arc::clone(&clock), keys, asked, settings).await?;
+    let hub =
+        Hub::open(store.clone(), Arc::clone(&clock), keys, asked, settings, &registry).await?;
     let tasks = Tasks::new(shutdown.clone());
     let slot = ca::hub_certificate(&hub.keys.ca, &hub.trust_domain, &*clock)?;
     tasks.spawn(
@@ -97,7 +99,7 @@ pub async fn start(config: Config, clock: SharedClock, shutdown: Shutdown) -> Re
     api_listener::serve_api(&hub, api, api_listener, &tasks)?;
     let health = Health::new();
     health.set("store", true, "");
-    let router = admin::router(health, Registry::new(), Default::default());
+    let router = admin::router(health, registry, Default::default());
     tasks.spawn("admin port", OnEnd::ShutDown, admin::serve(admin_listener, router, shutdown));
     // Last, so that who waits for the file finds everything listening.
     ca::write_private(&data_dir.join("addresses.json"), &serde_json::to_vec(&addresses)?, false)?;

@@ -39,8 +39,28 @@ impl FleetService {
         Self { hub, tasks, fetches: Arc::new(Semaphore::new(MAX_FETCHES)) }
     }
 
+    /// Too many at once: the rest come again, each at its own time.
+    fn admit(&self) -> Result<(), Status> {
+        let Err(after) = self.hub.admission.admit(self.hub.clock.monotonic(), rand::random())
+        else {
+            return Ok(());
+        };
+        self.hub.liveness.shed();
+        self.hub.metrics.shed.increment();
+        let busy = status::Refusal::new(Code::Unavailable, "too many agents come at the same time");
+        Err(busy.retry_after(after).into())
+    }
+
+    /// What travels to the agent.
+    fn refuse(&self, refusal: Refusal) -> Status {
+        self.hub.metrics.refused.increment();
+        to_status(refusal)
+    }
+
     async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        identity::caller(&self.hub, request.extensions()).await.map_err(to_status)
+        identity::caller(&self.hub, request.extensions())
+            .await
+            .map_err(|refusal| self.refuse(refusal))
     }
 }
 
@@ -52,6 +72,7 @@ impl Fleet for FleetService {
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        self.admit()?;
         let caller = self.caller(&request).await?;
         let (sender, receiver) = mpsc::channel(OUTBOUND_QUEUE);
         let name = format!("session of {}", caller.speaker.cluster.short());
@@ -70,8 +91,10 @@ impl Fleet for FleetService {
         &self,
         request: Request<v1::EnrolRequest>,
     ) -> Result<Response<v1::EnrolResponse>, Status> {
+        self.admit()?;
         let envelope = enrol_envelope(request.into_inner().envelope)?;
-        let answer = enrol::enrol(&self.hub, &envelope).await.map_err(to_status)?;
+        let answer =
+            enrol::enrol(&self.hub, &envelope).await.map_err(|refusal| self.refuse(refusal))?;
         Ok(Response::new(answer.into()))
     }
 
@@ -79,8 +102,10 @@ impl Fleet for FleetService {
         &self,
         request: Request<v1::ReenterRequest>,
     ) -> Result<Response<v1::EnrolResponse>, Status> {
+        self.admit()?;
         let envelope = enrol_envelope(request.into_inner().envelope)?;
-        let answer = enrol::reenter(&self.hub, &envelope).await.map_err(to_status)?;
+        let answer =
+            enrol::reenter(&self.hub, &envelope).await.map_err(|refusal| self.refuse(refusal))?;
         Ok(Response::new(answer.into()))
     }
 
@@ -116,7 +141,10 @@ impl Fleet for FleetService {
             return Err(busy.retry_after(FETCH_RETRY).into());
         };
         let v1::FetchBlobRequest { digest, offset } = request.into_inner();
-        chunk(&self.hub, &digest, offset).await.map(Response::new).map_err(to_status)
+        chunk(&self.hub, &digest, offset)
+            .await
+            .map(Response::new)
+            .map_err(|refusal| self.refuse(refusal))
     }
 }
 

@@ -69,7 +69,12 @@ pub async fn run(
 ) {
     let refused = tokio::select! {
         () = shutdown.wait() => Err(going_away()),
-        outcome = serve(&hub, caller, &mut inbound, &out) => outcome.map_err(to_status),
+        outcome = serve(&hub, caller, &mut inbound, &out) => outcome.map_err(|refusal| {
+            if refusal.code != Code::Unavailable {
+                hub.metrics.refused.increment();
+            }
+            to_status(refusal)
+        }),
     };
     if let Err(status) = refused {
         // The agent may be gone already.
@@ -106,7 +111,9 @@ async fn serve(
         resync: false,
         resync_asked: None,
     };
+    hub.metrics.sessions.add(1);
     let outcome = session.open(seat, inbound).await;
+    hub.metrics.sessions.add(-1);
     hub.sessions.leave(speaker.cluster, speaker.instance, id);
     outcome
 }

@@ -8,6 +8,7 @@ use provost_aggregator::hub::{Hub, Settings};
 use provost_aggregator::store::{Actor, SqliteStore};
 use provost_model::Code;
 use provost_runtime::clock::{Manual, SharedClock};
+use provost_runtime::metrics::Registry;
 use provost_trust::KeyPair;
 
 use crate::signer::{Signer, altered, contents};
@@ -27,7 +28,7 @@ async fn hub() -> (Arc<Hub>, Signer, tempfile::TempDir) {
         agent_urls: Vec::new(),
         agent_address: "127.0.0.1:1".parse().unwrap(),
     };
-    let hub = Hub::open(store, clock, keys, domain, settings).await.unwrap();
+    let hub = Hub::open(store, clock, keys, domain, settings, &Registry::new()).await.unwrap();
     let signer = Signer::new(hub.keys.director.public(), NOW_MS);
     (hub, signer, folder)
 }
