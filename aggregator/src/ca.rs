@@ -123,7 +123,8 @@ pub fn write_private(path: &Path, content: &[u8], new: bool) -> Result<(), Error
     Ok(())
 }
 
-fn make_dir(path: &Path) -> Result<(), Error> {
+/// A folder that only its owner enters.
+pub fn make_dir(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -75,14 +75,15 @@ impl Hub {
         }))
     }
 
-    /// Where agents reach this hub.
+    /// Where agents reach this hub: as it was told, or else the bound address, if that names one machine. Empty: the
+    /// operator has to say.
     #[must_use]
     pub fn agent_urls(&self) -> Vec<String> {
-        if self.settings.agent_urls.is_empty() {
-            vec![format!("https://{}", self.settings.agent_address)]
-        } else {
-            self.settings.agent_urls.clone()
+        let Settings { agent_urls, agent_address, .. } = &self.settings;
+        if agent_urls.is_empty() && !agent_address.ip().is_unspecified() {
+            return vec![format!("https://{agent_address}")];
         }
+        agent_urls.clone()
     }
 }
 
