@@ -211,7 +211,7 @@ impl Fleet {
                 bail!("gave up waiting: {what}");
             }
             self.all_alive()?;
-            self.runtime.block_on(tokio::time::sleep(POLL));
+            self.runtime.block_on(async { tokio::time::sleep(POLL).await });
         }
         Ok(())
     }
