@@ -1,136 +1,177 @@
-//! From what a source says to what the recorder is told: each object becomes its verdicts and a
-//! few attributes, and is gone.
+//! What a source shows, evaluated: change by change, in order, with nothing kept.
 //!
-//! Changes keep their order. An object is evaluated in the audit lane with the set in force; where
-//! the set is swapped meanwhile, it is evaluated again, so that every answer names the set that
-//! is current when it is handed on.
+//! Invariants: an object is evaluated only if the table does not know it as it stands; answers reach the
+//! recorder in the order of the changes; before a listing is said to be complete, every object of
+//! it has been evaluated; an answer of a set that was replaced meanwhile is not used.
 
 mod attributes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use provost_engine::{CompiledSet, Evaluator, Review};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use provost_engine::{CompiledSet, Evaluator, EvaluatorError, Review};
 use provost_model::policy::Checkpoint;
-use provost_model::subject::ResourceRef;
 use provost_model::{Attributes, Digest, Verdict};
 use provost_runtime::shutdown::Shutdown;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::source::{Change, Observed, Scope, Unavailable};
+use crate::report::seen::{Evaluated, Seen};
+use crate::source::{Change, Observed};
+use crate::state::table::Stamp;
 
-/// What the recorder is told, in the order of the source.
-#[derive(Debug)]
-pub enum Evaluated {
-    Begin(Scope),
-    Verdicts(Box<Judged>),
-    Gone {
-        subject: ResourceRef,
-    },
-    /// Exists as far as anybody knows; its verdicts stand.
-    Unreadable {
-        subject: ResourceRef,
-    },
-    End(Scope),
-    Complete {
-        set: Arc<CompiledSet>,
-        unavailable: Vec<Unavailable>,
-    },
-    Health {
-        healthy: bool,
-        detail: String,
-    },
+/// Reviews under way: enough to keep the audit lane's thread busy, and within its queue.
+const IN_FLIGHT: usize = 8;
+const FULL_DELAY: Duration = Duration::from_millis(50);
+pub struct Pipeline {
+    pub changes: mpsc::Receiver<Change>,
+    pub sets: watch::Receiver<Arc<CompiledSet>>,
+    pub evaluator: Evaluator,
+    pub seen: mpsc::Sender<Seen>,
 }
 
-/// One object, judged.
-#[derive(Debug)]
-pub struct Judged {
-    pub subject: ResourceRef,
-    pub attributes: Attributes,
-    /// Of what a policy sees of the object ([`provost_engine::Object::digest`]).
-    pub digest: Digest,
-    /// The set that gave the verdicts.
-    pub set: Arc<CompiledSet>,
-    /// In (policy id, binding id) order.
-    pub verdicts: Vec<Verdict>,
-}
+type Evaluation = BoxFuture<'static, Option<Box<Evaluated>>>;
+type InFlight = Vec<Evaluation>;
 
-/// The audit lane's queue is ours alone; it is full only while it drains after a swap.
-const RETRY: Duration = Duration::from_millis(20);
-
-/// Runs until the source ends, the recorder is gone, or shutdown.
-pub async fn run(
-    evaluator: Evaluator,
-    sets: watch::Receiver<Arc<CompiledSet>>,
-    mut changes: mpsc::Receiver<Change>,
-    recorder: mpsc::Sender<Evaluated>,
-    shutdown: Shutdown,
-) {
-    let pipeline = Pipeline { evaluator, sets, shutdown: shutdown.clone() };
-    while let Some(Some(change)) = shutdown.or(changes.recv()).await {
-        let Some(evaluated) = pipeline.evaluate(change).await else { return };
-        if recorder.send(evaluated).await.is_err() {
-            return;
-        }
-    }
-}
-
-struct Pipeline {
-    evaluator: Evaluator,
-    sets: watch::Receiver<Arc<CompiledSet>>,
-    shutdown: Shutdown,
-}
+/// The recorder or the evaluator has ended: so does the pipeline.
+struct Over;
 
 impl Pipeline {
-    /// None at shutdown.
-    async fn evaluate(&self, change: Change) -> Option<Evaluated> {
-        Some(match change {
-            Change::Begin(scope) => Evaluated::Begin(scope),
-            Change::Exists(observed) => Evaluated::Verdicts(Box::new(self.judge(*observed).await?)),
-            Change::Gone { subject } => Evaluated::Gone { subject },
-            Change::Unreadable { subject } => Evaluated::Unreadable { subject },
-            Change::End(scope) => Evaluated::End(scope),
+    /// Runs until shutdown, or until what it works between has ended.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        // An end is no failure: whoever it came from says why.
+        let _ = shutdown.clone().or(self.work()).await;
+    }
+
+    async fn work(&mut self) -> Result<(), Over> {
+        let mut in_flight = InFlight::new();
+        let mut had_set = false;
+        loop {
+            let change = match self.changes.try_recv() {
+                Ok(change) => change,
+                Err(_) => {
+                    self.finish(&mut in_flight).await?;
+                    self.changes.recv().await.ok_or(Over)?
+                }
+            };
+            // Before a bundle is in force there is nothing to say, and nothing to take back.
+            had_set |= !self.sets.borrow().policy_set().entries.is_empty();
+            if had_set || matches!(change, Change::Health { .. }) {
+                self.take(change, &mut in_flight).await?;
+            }
+        }
+    }
+
+    async fn take(&self, change: Change, in_flight: &mut InFlight) -> Result<(), Over> {
+        if let Change::Exists(observed) = change {
+            in_flight.extend(self.observed(*observed).await?);
+            if in_flight.len() >= IN_FLIGHT {
+                self.finish(in_flight).await?;
+            }
+            return Ok(());
+        }
+        self.finish(in_flight).await?;
+        let seen = match change {
+            Change::Exists(_) => return Ok(()),
+            Change::Begin(_) => Seen::Begin,
+            Change::Gone { subject } => Seen::Gone(subject),
+            Change::Unreadable { subject } => Seen::Kept(subject),
+            Change::End(scope) => Seen::End(scope),
             Change::Complete { set, unavailable } => {
                 let current = self.sets.borrow().clone();
                 if current.id() != set {
-                    // The source lists again for the new set, and completes again.
-                    let detail = "the policies changed while the cluster was listed".to_owned();
-                    return Some(Evaluated::Health { healthy: true, detail });
+                    // The next listing is under way, and will be complete for the set in force.
+                    return Ok(());
                 }
-                Evaluated::Complete { set: current, unavailable }
+                Seen::Complete(current, unavailable)
             }
-            Change::Health { healthy, detail } => Evaluated::Health { healthy, detail },
-        })
+            Change::Health { healthy, detail } => Seen::Health(healthy, detail),
+        };
+        self.seen.send(seen).await.map_err(|_| Over)
     }
 
-    async fn judge(&self, observed: Observed) -> Option<Judged> {
-        let Observed { object, subject, location } = observed;
+    /// Starts an evaluation, unless the object is known as it stands.
+    async fn observed(&self, observed: Observed) -> Result<Option<Evaluation>, Over> {
+        let Observed { subject, object, location } = observed;
         let digest = object.digest();
         let attributes = attributes::of(&object, digest, location);
-        let mut review = Review::of(object, Checkpoint::Run)?;
+        let Some(mut review) = Review::of(object, Checkpoint::Run) else { return Ok(None) };
         review.namespace.clone_from(&subject.namespace);
         review.name.clone_from(&subject.name);
-        loop {
-            let set = self.sets.borrow().clone();
-            match self.evaluator.audit(review.clone()).await {
-                Ok(answer) if answer.set == set.id() => {
-                    return Some(Judged {
-                        subject,
-                        attributes,
-                        digest,
-                        set,
-                        verdicts: answer.verdicts,
-                    });
-                }
-                Ok(_) => {}
-                Err(provost_engine::EvaluatorError::Stopped) => return None,
-                Err(error) => {
-                    tracing::debug!(%error, %subject, "evaluated again");
-                    if !self.shutdown.sleep(RETRY).await {
-                        return None;
-                    }
+        let set = self.sets.borrow().clone();
+        let now = stamp(&set, &digest, &attributes);
+        let (answer, known) = oneshot::channel();
+        let check = Seen::Check(subject.clone(), now, answer);
+        self.seen.send(check).await.map_err(|_| Over)?;
+        if known.await.map_err(|_| Over)? {
+            return Ok(None);
+        }
+        let (evaluator, sets) = (self.evaluator.clone(), self.sets.clone());
+        let evaluation = async move {
+            let (set, verdicts) = evaluate(&evaluator, &sets, review).await?;
+            let stamp = stamp(&set, &digest, &attributes);
+            Some(Box::new(Evaluated { set, subject, attributes, stamp, verdicts }))
+        };
+        Ok(Some(evaluation.boxed()))
+    }
+
+    /// Evaluates what is under way together, and hands it on in its order.
+    async fn finish(&self, in_flight: &mut InFlight) -> Result<(), Over> {
+        for evaluated in futures::future::join_all(in_flight.drain(..)).await {
+            let evaluated = evaluated.ok_or(Over)?;
+            self.seen.send(Seen::Evaluated(evaluated)).await.map_err(|_| Over)?;
+        }
+        Ok(())
+    }
+}
+
+/// With the set in force: an answer of one that was replaced meanwhile is asked for again.
+async fn evaluate(
+    evaluator: &Evaluator,
+    sets: &watch::Receiver<Arc<CompiledSet>>,
+    review: Review,
+) -> Option<(Arc<CompiledSet>, Vec<Verdict>)> {
+    loop {
+        match evaluator.audit(review.clone()).await {
+            Ok(answer) => {
+                let set = sets.borrow().clone();
+                if set.id() == answer.set {
+                    return Some((set, answer.verdicts));
                 }
             }
+            // Nobody else fills this lane beyond its queue; if they do, it empties by itself.
+            Err(EvaluatorError::Full | EvaluatorError::Deadline) => {
+                tokio::time::sleep(FULL_DELAY).await;
+            }
+            Err(EvaluatorError::Stopped) => return None,
         }
     }
+}
+
+/// What the verdicts depend on, and what travels with them.
+fn stamp(set: &CompiledSet, digest: &Digest, attributes: &Attributes) -> Stamp {
+    let Attributes {
+        checkpoint: _,
+        api_version,
+        uid,
+        // Changes with every status update: what it stands for is in the digest.
+        resource_version: _,
+        controller: _,
+        owner: _,
+        labels: _,
+        source: _,
+        location,
+    } = attributes;
+    let place = serde_json::to_vec(location).unwrap_or_default();
+    let whole = Digest::of_parts(&[
+        set.id().as_bytes(),
+        digest.as_bytes(),
+        Digest::of(api_version.as_bytes()).as_bytes(),
+        Digest::of(uid.as_bytes()).as_bytes(),
+        &place,
+    ]);
+    let mut stamp = Stamp::default();
+    stamp.copy_from_slice(&whole.as_bytes()[..16]);
+    stamp
 }

@@ -1,6 +1,6 @@
 //! What changed, sequenced: verdicts and events become records of the chain.
 //!
-//! A recorder is the one task that owns the verdict table, the changes that have no seq yet and
+//! A [`Recorder`] is the one task that owns the verdict table, the changes that have no seq yet and
 //! the snapshots. Others reach it through two handles: [`Reporter`] hands in what happened,
 //! [`Outbox`] takes out what is to be sent. Invariants:
 //!
@@ -11,10 +11,18 @@
 
 pub mod ends;
 pub mod outbox;
+mod pending;
+pub mod recorder;
+pub mod records;
 mod reported;
 pub mod reporter;
+pub mod seen;
+mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use ends::{Chain, Journal};
 pub use outbox::{AckError, Item, Outbox, Position, SealedBatch};
+pub use recorder::{Ends, Recorder, Settings};
 pub use reported::reported;
 pub use reporter::{AdmissionLost, Reporter};

@@ -27,6 +27,7 @@ use crate::disk;
 use crate::identity::Identity;
 use crate::identity::certificates::Certificates;
 use crate::identity::enrolment::Enrolment;
+use crate::plane::{self, Recording};
 use crate::report::{Chain, Journal};
 use crate::status::{self, Board, Link};
 use crate::trust_state::Trust;
@@ -54,6 +55,14 @@ pub struct Agent {
 pub struct DataPlane {
     pub chain: Arc<dyn Chain>,
     pub journal: Arc<dyn Journal>,
+}
+
+/// What an agent is built on.
+struct Base {
+    lock: File,
+    health: Health,
+    plane: DataPlane,
+    recording: Option<Recording>,
 }
 
 /// What is on disk before anything runs.
@@ -91,11 +100,17 @@ impl Agent {
         admin: TcpListener,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let plane = data_plane(&config)?;
-        Self::start_on(plane, config, clock, admin, tasks).await
+        let (lock, health) = (hold(&config.data_dir)?, Health::new());
+        let recording = plane::record(&config, Arc::clone(&clock), health.clone(), tasks).await?;
+        let plane = DataPlane {
+            chain: Arc::new(recording.outbox.clone()),
+            journal: Arc::new(recording.reporter.clone()),
+        };
+        let base = Base { lock, health, plane, recording: Some(recording) };
+        Self::start_over(base, config, clock, admin, tasks).await
     }
 
-    /// As [`Self::start`], over a recorder of the caller's.
+    /// As [`Self::start`], over a recorder of the caller's; nothing is evaluated.
     pub async fn start_on(
         plane: DataPlane,
         config: Config,
@@ -103,15 +118,28 @@ impl Agent {
         admin: TcpListener,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
+        let (lock, health) = (hold(&config.data_dir)?, Health::new());
+        let base = Base { lock, health, plane, recording: None };
+        Self::start_over(base, config, clock, admin, tasks).await
+    }
+
+    async fn start_over(
+        base: Base,
+        config: Config,
+        clock: SharedClock,
+        admin: TcpListener,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        let Base { lock, health, plane, recording } = base;
         let data_dir = config.data_dir.clone();
-        disk::create_folder(&data_dir)
-            .with_context(|| format!("cannot create {}", data_dir.display()))?;
-        let lock = lock(&data_dir)?;
         let ground = Ground::open(&data_dir, &clock)?;
-        let (health, registry) = (Health::new(), Registry::new());
+        let registry = Registry::new();
         let facts = facts(&config, &ground.identity).await;
         let bundles = bundles(&ground, &plane, &facts).await;
         let (sets, view) = (bundles.sets(), bundles.view());
+        if let Some(recording) = recording {
+            recording.evaluate(&config.source, &sets, tasks)?;
+        }
         let (link, link_seen) = watch::channel(Link {
             enrolled: ground.cluster().is_some(),
             cluster: ground.cluster(),
@@ -208,8 +236,11 @@ fn uplink(
     })
 }
 
-fn data_plane(_config: &Config) -> anyhow::Result<DataPlane> {
-    bail!("the recorder is not built in")
+/// The data folder, made and locked.
+fn hold(data_dir: &Path) -> anyhow::Result<File> {
+    disk::create_folder(data_dir)
+        .with_context(|| format!("cannot create {}", data_dir.display()))?;
+    lock(data_dir)
 }
 
 fn lock(data_dir: &Path) -> anyhow::Result<File> {

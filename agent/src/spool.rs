@@ -43,6 +43,7 @@ pub mod ledger;
 pub mod memory;
 pub mod recovery;
 pub mod tally;
+pub mod thread;
 pub mod volume;
 
 #[cfg(test)]

@@ -1,9 +1,17 @@
 //! The sending end: batches cut from the spool, acknowledgements, epochs.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use provost_model::Digest;
-use provost_model::record::Elision;
-use tokio::sync::watch;
+use provost_model::limits::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS};
+use provost_model::record::{Class, Elision, ElisionReason, SnapshotReason};
+use provost_trust::chain;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::recorder::Control;
+use crate::spool::thread::{Announced, Handle};
+use crate::spool::{self, Anchor, Limit, Tally};
 
 /// Where the chain of this instance stands. Everything in it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,14 +63,62 @@ pub enum AckError {
     Closed,
 }
 
+/// How long a seal may take before the sender goes on with other things: a snapshot is under way.
+const SEAL_WITHIN: Duration = Duration::from_millis(250);
+const BATCH: Limit = Limit { records: MAX_BATCH_RECORDS, bytes: MAX_BATCH_BYTES };
+
 /// Cheap to clone; every clone reaches the same spool.
 #[derive(Clone)]
 pub struct Outbox {
-    position: watch::Receiver<Position>,
+    spool: Handle,
+    control: mpsc::Sender<Control>,
     wake: watch::Receiver<u64>,
+    position: watch::Receiver<Position>,
+}
+
+impl Default for Position {
+    /// Of a chain that has not begun.
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            last_seq: 0,
+            head: chain::GENESIS,
+            first_held_seq: 0,
+            acked_seq: 0,
+            records: 0,
+            bytes: 0,
+            oldest_wall_ms: None,
+        }
+    }
+}
+
+impl Position {
+    pub(super) fn of(announced: &Announced) -> Self {
+        let Announced { extent, oldest_wall_ms } = announced;
+        let holds_some = extent.first_held <= extent.last.seq;
+        Self {
+            epoch: extent.epoch,
+            last_seq: extent.last.seq,
+            head: extent.last.head,
+            first_held_seq: if holds_some { extent.first_held } else { 0 },
+            acked_seq: extent.acked.seq,
+            records: extent.unacked,
+            bytes: extent.bytes,
+            oldest_wall_ms: *oldest_wall_ms,
+        }
+    }
 }
 
 impl Outbox {
+    pub(super) const fn new(
+        spool: Handle,
+        control: mpsc::Sender<Control>,
+        wake: watch::Receiver<u64>,
+        position: watch::Receiver<Position>,
+    ) -> Self {
+        Self { spool, control, wake, position }
+    }
+
     #[must_use]
     pub fn position(&self) -> watch::Receiver<Position> {
         self.position.clone()
@@ -74,27 +130,95 @@ impl Outbox {
         self.wake.clone()
     }
 
-    /// The next batch from `seq` on: at most [`provost_model::limits::MAX_BATCH_RECORDS`] records or
-    /// [`provost_model::limits::MAX_BATCH_BYTES`]. Pending changes are sealed when `seq` is past the
-    /// last record. Where `seq` is held no more, the batch starts with an Elision and a snapshot
-    /// follows. None: nothing to send now; wait for [`Outbox::wake`].
-    #[expect(clippy::todo, reason = "lands with the recorder")]
-    #[expect(clippy::unused_async, reason = "lands with the recorder")]
+    /// The next batch from `seq` on: at most [`MAX_BATCH_RECORDS`] records or [`MAX_BATCH_BYTES`].
+    /// Pending changes are sealed when `seq` is past the last record. Where `seq` is held no more,
+    /// the batch starts with an Elision and a snapshot follows; the value before it is all zero
+    /// where it is not known any more. None: nothing to send now; wait for [`Outbox::wake`].
     pub async fn batch_from(&self, seq: u64) -> Option<SealedBatch> {
-        todo!("{seq}")
+        let seq = seq.max(1);
+        if seq > self.spool.announced().borrow().extent.last.seq {
+            self.seal().await;
+        }
+        let announced = self.spool.announced();
+        let (epoch, last) = {
+            let extent = announced.borrow().extent;
+            (extent.epoch, extent.last.seq)
+        };
+        if seq > last {
+            return None;
+        }
+        let items = match self.spool.read(seq, BATCH).await {
+            Ok(items) => items,
+            Err(spool::Error::Gone { first_held, .. }) => self.gone(seq, first_held).await?,
+            Err(error) => {
+                tracing::error!(%error, "nothing can be sent");
+                return None;
+            }
+        };
+        sealed(epoch, items)
     }
 
     /// The hub has stored everything up to `seq`, where its chain stands at `head`.
-    #[expect(clippy::todo, reason = "lands with the recorder")]
-    #[expect(clippy::unused_async, reason = "lands with the recorder")]
     pub async fn ack(&self, seq: u64, head: Digest) -> Result<(), AckError> {
-        todo!("{seq} {head}")
+        let acked = Anchor { seq, head };
+        match self.spool.acknowledge(acked).await {
+            Ok(()) => Ok(()),
+            Err(spool::Error::HeadMismatch { seq }) => Err(AckError::HeadMismatch { seq }),
+            Err(spool::Error::Unknown { seq, last }) => Err(AckError::Unknown { seq, last }),
+            Err(error) => {
+                // What is not deleted now is deleted with the next acknowledgement.
+                tracing::error!(%error, "an acknowledgement was not taken");
+                Err(AckError::Closed)
+            }
+        }
     }
 
     /// Starts the next epoch at the hub's word: an empty chain, then the policy set and a snapshot.
-    #[expect(clippy::todo, reason = "lands with the recorder")]
-    #[expect(clippy::unused_async, reason = "lands with the recorder")]
     pub async fn new_epoch(&self) -> Option<Position> {
-        todo!()
+        let (done, answer) = oneshot::channel();
+        self.control.send(Control::NewEpoch(done)).await.ok()?;
+        answer.await.ok()?
     }
+
+    async fn seal(&self) {
+        let (done, sealed) = oneshot::channel();
+        if self.control.try_send(Control::Seal(done)).is_ok() {
+            // Late is as good as never: the wake that follows asks again.
+            let _ = tokio::time::timeout(SEAL_WITHIN, sealed).await;
+        }
+    }
+
+    async fn gone(&self, seq: u64, first_held: u64) -> Option<Vec<spool::Item>> {
+        let before = match seq {
+            1 => Some(chain::GENESIS),
+            _ => self.spool.chain_at(seq - 1).await.ok().flatten(),
+        };
+        let after = self.spool.chain_at(first_held - 1).await.ok().flatten()?;
+        let snapshot = Control::Snapshot(SnapshotReason::Elision);
+        // A queue that is full of events has a snapshot in its future anyhow: the hub asks again.
+        let _ = self.control.try_send(snapshot);
+        Some(vec![spool::Item::Elision(Elision {
+            from_seq: seq,
+            to_seq: first_held - 1,
+            chain_before: before.unwrap_or(chain::GENESIS),
+            chain_after: after,
+            reason: ElisionReason::Cap,
+            counts: Tally::unknown(Class::P1, first_held - seq).to_counts(),
+        })])
+    }
+}
+
+fn sealed(epoch: u64, items: Vec<spool::Item>) -> Option<SealedBatch> {
+    let ends = |item: &spool::Item| match item {
+        spool::Item::Record(entry) => (entry.seq, entry.seq, entry.before, entry.after),
+        spool::Item::Elision(e) => (e.from_seq, e.to_seq, e.chain_before, e.chain_after),
+    };
+    let (first_seq, _, prev_head, _) = ends(items.first()?);
+    let (_, last_seq, _, head) = ends(items.last()?);
+    let item = |item| match item {
+        spool::Item::Record(entry) => Item::Record(entry.record),
+        spool::Item::Elision(elision) => Item::Elision(elision),
+    };
+    let items = items.into_iter().map(item).collect();
+    Some(SealedBatch { epoch, first_seq, last_seq, prev_head, head, items })
 }

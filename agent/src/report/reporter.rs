@@ -3,45 +3,67 @@
 use provost_model::record::{
     AdmissionRecord, BundleRecord, ClockQuality, ModeRecord, SnapshotReason, TrustRecord,
 };
+use tokio::sync::{mpsc, watch};
+
+use super::recorder::Control;
 
 /// The queue of admission events is full. The recorder counts what was lost and declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the queue of admission events is full")]
 pub struct AdmissionLost;
 
-/// Cheap to clone. The async methods wait for room in a bounded queue, never for the hub.
+/// Cheap to clone. The async methods wait for room in a bounded queue, never for the hub. After the
+/// recorder has ended they do nothing: the process is about to end.
 #[derive(Clone)]
-pub struct Reporter {}
+pub struct Reporter {
+    control: mpsc::Sender<Control>,
+    admissions: mpsc::Sender<AdmissionRecord>,
+    lost: watch::Sender<u64>,
+}
 
-#[expect(clippy::todo, reason = "lands with the recorder")]
-#[expect(clippy::unused_async, reason = "lands with the recorder")]
 impl Reporter {
+    pub(super) const fn new(
+        control: mpsc::Sender<Control>,
+        admissions: mpsc::Sender<AdmissionRecord>,
+        lost: watch::Sender<u64>,
+    ) -> Self {
+        Self { control, admissions, lost }
+    }
+
     /// To be called before a new compiled set goes into force, so that the set stands in the chain
     /// before the verdicts that name it.
     pub async fn bundle(&self, event: BundleRecord) {
-        todo!("{event:?}")
+        self.tell(Control::Bundle(event)).await;
     }
 
     pub async fn trust(&self, event: TrustRecord) {
-        todo!("{event:?}")
+        self.tell(Control::Trust(event)).await;
     }
 
     pub async fn mode(&self, event: ModeRecord) {
-        todo!("{event:?}")
+        self.tell(Control::Mode(event)).await;
     }
 
     /// A measured clock offset: it corrects the wall time of later records, and a step is recorded.
     pub async fn clock(&self, offset_ms: i64, quality: ClockQuality) {
-        todo!("{offset_ms} {quality:?}")
+        self.tell(Control::Clock(offset_ms, quality)).await;
     }
 
     pub async fn request_snapshot(&self, reason: SnapshotReason) {
-        todo!("{reason:?}")
+        self.tell(Control::Snapshot(reason)).await;
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "lands with the recorder")]
     /// Never waits: admission does not stop for the spool.
     pub fn admission(&self, record: AdmissionRecord) -> Result<(), AdmissionLost> {
-        todo!("{record:?}")
+        self.admissions.try_send(record).map_err(|_| {
+            self.lost.send_modify(|lost| *lost += 1);
+            AdmissionLost
+        })
+    }
+
+    async fn tell(&self, control: Control) {
+        if self.control.send(control).await.is_err() {
+            tracing::debug!("an event came after the recorder had ended");
+        }
     }
 }

@@ -1,0 +1,476 @@
+//! The recorder: the one task that owns what is pending, the verdict table and the snapshots.
+//!
+//! It takes from three bounded queues: control (events, seals), admission events, and what the
+//! pipeline saw. Backpressure: while records wait for the spool, nothing more is taken from the
+//! pipeline, so that changes stay where they come from; admission events beyond their queue are counted and
+//! declared. It never waits for the hub but inside a snapshot, and there with a bound.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use provost_model::Digest;
+use provost_model::id::BootId;
+use provost_model::record::{
+    AdmissionRecord, BundleEvent, BundleRecord, Class, ClockQuality, ModeEvent, ModeRecord, Record,
+    RecordBody, RecordHeader, SnapshotReason, TrustRecord,
+};
+use provost_proto::policy_set;
+use provost_runtime::admin::Health;
+use provost_runtime::clock::SharedClock;
+use provost_runtime::shutdown::Shutdown;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::outbox::{Outbox, Position};
+use super::pending::Pending;
+use super::records::Indexed;
+use super::reporter::Reporter;
+use super::seen::Seen;
+use crate::source::Unavailable;
+use crate::spool::thread::{Handle, Refused};
+use crate::spool::{self, Limits, Room, thread};
+use crate::state::checkpoint::{Checkpoint, Header};
+use crate::state::{Table, replay};
+
+/// Records of one append: a batch, so that a group commit is worth its flush.
+const SEAL_RECORDS: usize = provost_model::limits::MAX_BATCH_RECORDS;
+/// Changes coalesce this long at most while nobody asks for them; a kill loses no more.
+const SEAL_AFTER: Duration = Duration::from_secs(10);
+/// Table bytes that are in memory alone until the next checkpoint.
+const CHECKPOINT_BYTES: usize = 4 * 1024 * 1024;
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(300);
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+const TRIM_EVERY: Duration = Duration::from_secs(60);
+const TICK: Duration = Duration::from_millis(500);
+const CONTROL_QUEUE: usize = 64;
+const SEEN_QUEUE: usize = 64;
+/// Admission events that wait for the next group commit: some seconds of a deny storm.
+const ADMISSION_QUEUE: usize = 4096;
+/// A step of the clock that is worth a record.
+const CLOCK_STEP_MS: u64 = 1000;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `spool/` and `state/` are in it.
+    pub data_dir: PathBuf,
+    pub spool: Limits,
+}
+
+pub(super) enum Control {
+    Bundle(BundleRecord),
+    Trust(TrustRecord),
+    Mode(ModeRecord),
+    Clock(i64, ClockQuality),
+    Snapshot(SnapshotReason),
+    Seal(oneshot::Sender<()>),
+    NewEpoch(oneshot::Sender<Option<Position>>),
+}
+
+/// The handles of a recorder that is open.
+pub struct Ends {
+    pub outbox: Outbox,
+    pub reporter: Reporter,
+    /// For the pipeline.
+    pub seen: mpsc::Sender<Seen>,
+}
+
+pub struct Recorder {
+    pub(super) spool: Handle,
+    pub(super) clock: SharedClock,
+    pub(super) health: Health,
+    pub(super) table: Table,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) pending: Pending,
+    /// Sealed once, and refused by the spool: to be tried again before anything else.
+    backlog: Vec<Record>,
+    pub(super) current: Option<Indexed>,
+    announced_set: Option<Digest>,
+    last_bundle: Option<BundleRecord>,
+    offset_ms: i64,
+    quality: ClockQuality,
+    pub(super) unavailable: Vec<Unavailable>,
+    /// Everything was listed once since the set in force came into force.
+    pub(super) is_complete: bool,
+    pub(super) snapshot_due: Option<SnapshotReason>,
+    pub(super) had_snapshot: bool,
+    pub(super) watch_is_healthy: bool,
+    pub(super) table_bytes: u64,
+    elisions_seen: u64,
+    pending_since: Option<Duration>,
+    checkpoint_at: Duration,
+    pub(super) snapshot_at: Duration,
+    trim_at: Duration,
+    control: mpsc::Receiver<Control>,
+    admissions: mpsc::Receiver<AdmissionRecord>,
+    admissions_lost: watch::Receiver<u64>,
+    admissions_declared: u64,
+    seen: mpsc::Receiver<Seen>,
+    wake: watch::Sender<u64>,
+}
+
+impl Recorder {
+    /// Opens spool and verdict table. Takes as long as they take to read.
+    pub async fn open(
+        settings: &Settings,
+        clock: SharedClock,
+        health: Health,
+    ) -> Result<(Self, Ends), thread::OpenError> {
+        let state = settings.data_dir.join("state");
+        std::fs::create_dir_all(&state).map_err(thread::OpenError::Head)?;
+        let (folder, head) = (settings.data_dir.join("spool"), state.join("head"));
+        let (limits, spool_clock) = (settings.spool, clock.clone());
+        let (publish, position) = watch::channel(Position::default());
+        let listener = Box::new(move |announced: &_| {
+            publish.send_replace(Position::of(announced));
+        });
+        let open = move || thread::open(&folder, &head, limits, spool_clock, listener);
+        let spool = tokio::task::spawn_blocking(open)
+            .await
+            .map_err(|error| thread::OpenError::Thread(std::io::Error::other(error)))??;
+        let checkpoint = Checkpoint::at(state.join("verdicts"));
+        let start = replay::start(&checkpoint, &spool).await;
+        spool.checkpointed(start.checkpoint).await;
+        health.set("spool", true, "");
+        Ok(Self::with(spool, position, checkpoint, start, clock, health))
+    }
+
+    fn with(
+        spool: Handle,
+        position: watch::Receiver<Position>,
+        checkpoint: Checkpoint,
+        start: replay::Start,
+        clock: SharedClock,
+        health: Health,
+    ) -> (Self, Ends) {
+        let (control_sender, control) = mpsc::channel(CONTROL_QUEUE);
+        let (admission_sender, admissions) = mpsc::channel(ADMISSION_QUEUE);
+        let (seen_sender, seen) = mpsc::channel(SEEN_QUEUE);
+        let (wake, woken) = watch::channel(0);
+        let (lost, admissions_lost) = watch::channel(0);
+        let outbox = Outbox::new(spool.clone(), control_sender.clone(), woken, position);
+        let reporter = Reporter::new(control_sender, admission_sender, lost);
+        let now = clock.monotonic();
+        let recorder = Self {
+            elisions_seen: spool.announced().borrow().extent.elisions_made,
+            spool,
+            clock,
+            health,
+            table: start.table,
+            checkpoint,
+            pending: Pending::default(),
+            backlog: Vec::new(),
+            current: None,
+            announced_set: start.announced,
+            last_bundle: None,
+            offset_ms: 0,
+            quality: ClockQuality::Local,
+            unavailable: Vec::new(),
+            is_complete: false,
+            snapshot_due: None,
+            had_snapshot: false,
+            watch_is_healthy: true,
+            table_bytes: 0,
+            pending_since: None,
+            checkpoint_at: now,
+            snapshot_at: now,
+            trim_at: now,
+            control,
+            admissions,
+            admissions_lost,
+            admissions_declared: 0,
+            seen,
+            wake,
+        };
+        (recorder, Ends { outbox, reporter, seen: seen_sender })
+    }
+
+    /// Runs until shutdown; then seals and saves what is there.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        self.mode(ModeEvent::Started, "agent", env!("CARGO_PKG_VERSION"));
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut announced = self.spool.announced();
+        loop {
+            let takes_changes = self.backlog.is_empty();
+            tokio::select! {
+                biased;
+                () = shutdown.wait() => break,
+                Some(control) = self.control.recv() => self.controlled(control).await,
+                Some(first) = self.admissions.recv() => self.admitted(first).await,
+                _ = tick.tick() => self.tick().await,
+                Some(seen) = self.seen.recv(), if takes_changes => self.saw(seen).await,
+                Ok(()) = announced.changed() => self.spool_changed().await,
+            }
+        }
+        self.close().await;
+    }
+
+    async fn close(&mut self) {
+        while let Ok(control) = self.control.try_recv() {
+            self.controlled(control).await;
+        }
+        self.mode(ModeEvent::Stopped, "agent", "");
+        self.seal().await;
+        self.write_checkpoint().await;
+    }
+
+    async fn controlled(&mut self, control: Control) {
+        match control {
+            Control::Bundle(event) => {
+                self.bundle_event(event);
+                self.seal().await;
+            }
+            Control::Trust(event) => {
+                self.event(Class::P0, RecordBody::Trust(event));
+                self.seal().await;
+            }
+            Control::Mode(event) => {
+                self.event(Class::P0, RecordBody::Mode(event));
+                self.seal().await;
+            }
+            Control::Clock(offset_ms, quality) => {
+                self.clock_read(offset_ms, quality);
+                self.seal().await;
+            }
+            Control::Snapshot(reason) => self.want_snapshot(reason).await,
+            Control::Seal(done) => {
+                self.seal().await;
+                // Who asked may have stopped waiting.
+                let _ = done.send(());
+            }
+            Control::NewEpoch(done) => {
+                let position = self.new_epoch().await;
+                let _ = done.send(position);
+            }
+        }
+    }
+
+    fn bundle_event(&mut self, event: BundleRecord) {
+        if let Some(set) = &event.policy_set {
+            self.announced_set = Some(policy_set::digest(set));
+        }
+        if event.event != BundleEvent::Refused {
+            self.last_bundle = Some(event.clone());
+        }
+        self.event(Class::P0, RecordBody::Bundle(event));
+    }
+
+    fn clock_read(&mut self, offset_ms: i64, quality: ClockQuality) {
+        let step_ms = offset_ms.saturating_sub(self.offset_ms);
+        self.offset_ms = offset_ms;
+        self.quality = quality;
+        if step_ms.unsigned_abs() >= CLOCK_STEP_MS {
+            self.event(Class::P0, RecordBody::Clock { offset_ms, step_ms });
+        }
+    }
+
+    /// One group commit for all that wait.
+    async fn admitted(&mut self, first: AdmissionRecord) {
+        self.event(Class::P1, RecordBody::Admission(first));
+        while self.pending.len() < SEAL_RECORDS
+            && let Ok(next) = self.admissions.try_recv()
+        {
+            self.event(Class::P1, RecordBody::Admission(next));
+        }
+        self.seal().await;
+    }
+
+    async fn tick(&mut self) {
+        let now = self.clock.monotonic();
+        let lost = *self.admissions_lost.borrow_and_update();
+        if lost > self.admissions_declared {
+            let detail = format!("{} events lost", lost - self.admissions_declared);
+            self.mode(ModeEvent::Degraded, "admission-events", &detail);
+            self.admissions_declared = lost;
+            self.seal().await;
+        }
+        let is_old = self.pending_since.is_some_and(|since| now >= since + SEAL_AFTER);
+        if is_old || !self.backlog.is_empty() {
+            self.seal().await;
+        }
+        if self.table.is_dirty() && now >= self.checkpoint_at + CHECKPOINT_AFTER {
+            self.seal().await;
+            self.write_checkpoint().await;
+        }
+        if now >= self.trim_at + TRIM_EVERY {
+            self.trim_at = now;
+            self.spool.trim().await;
+        }
+        if self.had_snapshot && now >= self.snapshot_at + SNAPSHOT_EVERY {
+            self.want_snapshot(SnapshotReason::Daily).await;
+        }
+        self.snapshot_if_due().await;
+    }
+
+    async fn spool_changed(&mut self) {
+        let elisions = self.spool.announced().borrow().extent.elisions_made;
+        if elisions > self.elisions_seen {
+            self.elisions_seen = elisions;
+            self.snapshot_due.get_or_insert(SnapshotReason::Elision);
+        }
+        self.snapshot_if_due().await;
+    }
+
+    pub(super) async fn want_snapshot(&mut self, reason: SnapshotReason) {
+        self.snapshot_due.get_or_insert(reason);
+        self.snapshot_if_due().await;
+    }
+
+    pub(super) fn header(&self, class: Class) -> RecordHeader {
+        RecordHeader {
+            seq: 0,
+            class,
+            boot: BootId::from_bytes(self.clock.boot()),
+            monotonic_ms: self.clock.monotonic_ms(),
+            wall_ms: self.clock.wall_ms().saturating_add(self.offset_ms),
+            clock_quality: self.quality,
+            policy_set: self.current.as_ref().map(|current| current.digest),
+            coalesced: 1,
+            exemption_id: String::new(),
+            trace_parent: String::new(),
+        }
+    }
+
+    pub(super) fn mode(&mut self, event: ModeEvent, capability: &str, detail: &str) {
+        let (capability, detail) = (capability.to_owned(), detail.chars().take(200).collect());
+        self.event(Class::P0, RecordBody::Mode(ModeRecord { event, capability, detail }));
+    }
+
+    fn event(&mut self, class: Class, body: RecordBody) {
+        let record = Record { header: self.header(class), body };
+        self.pending.event(record);
+        self.stirred();
+    }
+
+    /// Something is pending: whoever sends may ask for it.
+    pub(super) fn stirred(&mut self) {
+        self.pending_since.get_or_insert(self.clock.monotonic());
+        self.wake.send_modify(|count| *count += 1);
+    }
+
+    /// Before a change that needs the set: the chain carries it first.
+    pub(super) fn announce_set(&mut self) {
+        let Some(current) = &self.current else { return };
+        if self.announced_set == Some(current.digest) {
+            return;
+        }
+        let set = current.set.policy_set().clone();
+        let event = match &self.last_bundle {
+            Some(last) => BundleRecord { policy_set: Some(set), ..last.clone() },
+            None => BundleRecord {
+                event: BundleEvent::PolicySetChanged,
+                channel: String::new(),
+                version: 0,
+                manifest: origin(&set),
+                policy_set: Some(set),
+                errors: Vec::new(),
+            },
+        };
+        self.bundle_event(BundleRecord { event: BundleEvent::PolicySetChanged, ..event });
+    }
+
+    pub(super) async fn seal_if_full(&mut self) {
+        if self.pending.len() >= SEAL_RECORDS {
+            self.seal().await;
+        }
+        if self.table.dirty_bytes() >= CHECKPOINT_BYTES {
+            self.seal().await;
+            self.write_checkpoint().await;
+        }
+    }
+
+    /// Gives everything that is pending its seq. True when nothing is left to be sealed.
+    pub(super) async fn seal(&mut self) -> bool {
+        let mut records = std::mem::take(&mut self.backlog);
+        records.extend(self.pending.take());
+        self.pending_since = None;
+        while !records.is_empty() {
+            let rest = records.split_off(records.len().min(SEAL_RECORDS));
+            if let Err(Refused { error, records: refused }) = self.append(records, Room::Shed).await
+            {
+                self.health.set("spool", false, error.to_string());
+                tracing::error!(%error, "records wait for the spool");
+                self.backlog = refused;
+                self.backlog.extend(rest);
+                return false;
+            }
+            records = rest;
+        }
+        self.health.set("spool", true, "");
+        true
+    }
+
+    pub(super) async fn append(&mut self, records: Vec<Record>, room: Room) -> Result<(), Refused> {
+        let Err(refused) = self.spool.append(records, room).await else {
+            self.wake.send_modify(|count| *count += 1);
+            return Ok(());
+        };
+        if !matches!(refused.error, spool::Error::NeedsCheckpoint) {
+            return Err(refused);
+        }
+        // The table is a little ahead of the chain then. A kill before the records are sealed would lose a
+        // transition; the snapshot after the next start states what it led to.
+        self.write_checkpoint().await;
+        self.spool.append(refused.records, room).await.map(|_| ())
+    }
+
+    /// True when the checkpoint is on disk.
+    pub(super) async fn write_checkpoint(&mut self) -> bool {
+        let extent = self.spool.announced().borrow().extent;
+        let keep: Vec<Digest> =
+            self.current.iter().map(|current| current.digest).chain(self.announced_set).collect();
+        self.table.keep_sets(&keep);
+        let header = Header::of(&self.table, extent.epoch, extent.last.seq, self.announced_set);
+        let checkpoint = self.checkpoint.clone();
+        let mut table = std::mem::take(&mut self.table);
+        let write = move || {
+            let written = checkpoint.write(&mut table, &header);
+            (table, written)
+        };
+        let Ok((table, written)) = tokio::task::spawn_blocking(write).await else { return false };
+        self.table = table;
+        self.checkpoint_at = self.clock.monotonic();
+        match written {
+            Ok(bytes) => {
+                self.table_bytes = bytes;
+                self.spool.checkpointed(extent.last.seq).await;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "no checkpoint; the spool keeps what it needs");
+                false
+            }
+        }
+    }
+
+    async fn new_epoch(&mut self) -> Option<Position> {
+        self.seal().await;
+        let before = self.spool.announced().borrow().extent;
+        if let Err(error) = self.spool.new_epoch().await {
+            tracing::error!(%error, "no new epoch could begin");
+            return None;
+        }
+        let unacked = before.last.seq - before.acked.seq;
+        let detail = format!(
+            "epoch {} begins; {unacked} records of epoch {} were not acknowledged",
+            before.epoch + 1,
+            before.epoch
+        );
+        self.announced_set = None;
+        self.mode(ModeEvent::Started, "epoch", &detail);
+        self.announce_set();
+        self.seal().await;
+        self.write_checkpoint().await;
+        self.snapshot_due = Some(SnapshotReason::Requested);
+        self.snapshot_if_due().await;
+        Some(Position::of(&self.spool.announced().borrow()))
+    }
+}
+
+fn origin(set: &provost_model::PolicySet) -> Digest {
+    use provost_model::binding::Origin;
+    let first = set.entries.first().map(|entry| entry.origin);
+    match first {
+        Some(Origin::Bundle(digest) | Origin::Local(digest)) => digest,
+        None => Digest::of(b""),
+    }
+}

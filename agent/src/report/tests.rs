@@ -1,0 +1,359 @@
+//! Source to batches: a directory, a policy, a real spool, and a hub that believes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use provost_bundle::source::from_files;
+use provost_engine::{Cluster, CompiledSet, Evaluator, Limits as EvaluatorLimits, Options};
+use provost_model::record::{Class, ModeEvent, Record, RecordBody, SnapshotReason};
+use provost_model::{Digest, Outcome, PolicySet};
+use provost_proto::{policy_set, record};
+use provost_runtime::admin::Health;
+use provost_runtime::clock::{Manual, SharedClock};
+use provost_runtime::shutdown::Shutdown;
+use provost_runtime::tasks::{OnEnd, Tasks};
+use provost_trust::chain;
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+
+use super::*;
+use crate::evaluate::Pipeline;
+use crate::source::manifests::{ManifestsSource, Settings as DirectorySettings};
+use crate::source::{CHANGES_IN_FLIGHT, Source as _};
+use crate::spool::Limits;
+
+const BOUND: Duration = Duration::from_secs(60);
+
+/// A set with one policy for each label: an object violates it unless it has the label.
+fn set(labels: &[&str]) -> Arc<CompiledSet> {
+    let mut files = BTreeMap::new();
+    for label in labels {
+        let policy = format!(
+            r#"# METADATA
+# title: Has the label {label}
+# description: So that a test can say what is wrong.
+# custom:
+#   id: label-{label}
+#   code: T01
+#   severity: high
+#   category: security
+#   kinds: [{{group: "", kinds: [ConfigMap]}}]
+#   action: deny
+#   failMode: open
+#   controls: []
+#   remediation: Add the label.
+package provost.tests.label_{label}
+
+violation contains {{"msg": "the label is missing", "path": ["metadata", "labels"]}} if {{
+	not input.review.object.metadata.labels.{label}
+}}
+"#
+        );
+        files.insert(format!("tests/label-{label}/policy.rego"), Bytes::from(policy));
+    }
+    let bundle = from_files("policies", &files).unwrap().into_bundle();
+    let set = CompiledSet::compile(&bundle, &Cluster::default(), &Options::default());
+    assert!(set.diagnostics().is_empty(), "{:?}", set.diagnostics());
+    Arc::new(set)
+}
+
+fn map(name: &str, labels: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: x, labels: {{{labels}}}}}\n"
+    )
+}
+
+struct Running {
+    outbox: Outbox,
+    reporter: Reporter,
+    sets: watch::Sender<Arc<CompiledSet>>,
+    clock: Arc<Manual>,
+    tasks: Tasks,
+}
+
+impl Running {
+    async fn start(data: &Path, manifests: &Path, set: Arc<CompiledSet>) -> Self {
+        let clock = Manual::at(1_000_000);
+        let shared: SharedClock = clock.clone();
+        let settings = Settings { data_dir: data.to_owned(), spool: Limits::for_budget(32 << 20) };
+        let (recorder, ends) = Recorder::open(&settings, shared, Health::new()).await.unwrap();
+        let tasks = Tasks::new(Shutdown::new());
+        let shutdown = tasks.shutdown().clone();
+        tasks.spawn_infallible("recorder", OnEnd::ShutDown, recorder.run(shutdown.clone()));
+        let (sets, set_seen) = watch::channel(set);
+        let evaluator = Evaluator::start(&set_seen, EvaluatorLimits::default()).unwrap();
+        let (sender, changes) = mpsc::channel(CHANGES_IN_FLIGHT);
+        let pipeline = Pipeline { changes, sets: set_seen.clone(), evaluator, seen: ends.seen };
+        tasks.spawn_infallible("pipeline", OnEnd::ShutDown, pipeline.run(shutdown.clone()));
+        let source = Box::new(ManifestsSource::new(DirectorySettings {
+            dir: manifests.to_owned(),
+            namespace: None,
+            rescan: Duration::from_millis(100),
+        }));
+        tasks.spawn("source", OnEnd::ShutDown, source.run(set_seen, sender, shutdown));
+        Self { outbox: ends.outbox, reporter: ends.reporter, sets, clock, tasks }
+    }
+
+    async fn stop(self) {
+        self.tasks.shutdown().trigger();
+        self.tasks.join(BOUND).await.unwrap();
+    }
+}
+
+/// What a hub would know, from nothing but batches.
+#[derive(Default)]
+struct Hub {
+    epoch: u64,
+    last_seq: u64,
+    head: Option<Digest>,
+    sets: BTreeMap<Digest, PolicySet>,
+    /// Outcome by subject name and policy.
+    state: BTreeMap<String, BTreeMap<String, Outcome>>,
+    in_snapshot: Option<BTreeSet<String>>,
+    snapshots: Vec<SnapshotReason>,
+    transitions: Vec<Record>,
+    modes: Vec<(ModeEvent, String)>,
+}
+
+impl Hub {
+    /// Takes what there is until `done` says so.
+    async fn until(&mut self, running: &Running, done: impl Fn(&Self) -> bool) {
+        let wait = async {
+            let mut wake = running.outbox.wake();
+            loop {
+                while self.take_batch(&running.outbox).await {}
+                if done(self) {
+                    return;
+                }
+                // The tick asks again where a seal was late.
+                let _ = tokio::time::timeout(Duration::from_millis(200), wake.changed()).await;
+            }
+        };
+        if tokio::time::timeout(BOUND, wait).await.is_err() {
+            panic!("not within the bound: {:?} {:?}", self.state, self.snapshots);
+        }
+    }
+
+    async fn take_batch(&mut self, outbox: &Outbox) -> bool {
+        let Some(batch) = outbox.batch_from(self.last_seq + 1).await else { return false };
+        let head = self.head.unwrap_or(chain::GENESIS);
+        assert_eq!((batch.first_seq, batch.prev_head), (self.last_seq + 1, head));
+        let mut at = head;
+        self.epoch = batch.epoch;
+        for item in batch.items {
+            let Item::Record(bytes) = item else { panic!("nothing was lost: {item:?}") };
+            at = chain::next(&at, &chain::leaf(&bytes));
+            let record = record::decode(&bytes).unwrap();
+            self.last_seq += 1;
+            assert_eq!(record.header.seq, self.last_seq);
+            self.take(record);
+        }
+        assert_eq!((batch.last_seq, batch.head), (self.last_seq, at));
+        self.head = Some(at);
+        outbox.ack(self.last_seq, at).await.unwrap();
+        true
+    }
+
+    fn take(&mut self, record: Record) {
+        match &record.body {
+            RecordBody::Bundle(body) => {
+                assert_eq!(record.header.class, Class::P0);
+                if let Some(set) = &body.policy_set {
+                    self.sets.insert(policy_set::digest(set), set.clone());
+                }
+            }
+            RecordBody::Verdict(body) => {
+                let set = &self.sets[&record.header.policy_set.unwrap()];
+                let policy = |index: u32| set.entries[index as usize].policy.to_string();
+                let name = body.subject.to_string();
+                if let Some(seen) = &mut self.in_snapshot {
+                    assert!(body.snapshot.is_some(), "no change stands inside a snapshot");
+                    if seen.insert(name.clone()) {
+                        self.state.remove(&name);
+                    }
+                }
+                let state = self.state.entry(name).or_default();
+                for verdict in &body.verdicts {
+                    if body.snapshot.is_none() {
+                        let known = state.get(&policy(verdict.binding)).copied();
+                        assert_eq!(verdict.previous, known);
+                    }
+                    state.insert(policy(verdict.binding), verdict.outcome);
+                }
+                for index in &body.passes {
+                    state.insert(policy(*index), Outcome::Pass);
+                }
+                for index in &body.withdrawn {
+                    state.remove(&policy(*index));
+                }
+                if body.snapshot.is_none() {
+                    self.transitions.push(record);
+                }
+            }
+            RecordBody::SubjectRemoved { subject, .. } => {
+                self.state.remove(&subject.to_string()).expect("it was known");
+                self.transitions.push(record);
+            }
+            RecordBody::SnapshotBegin { reason, .. } => {
+                self.in_snapshot = Some(BTreeSet::new());
+                self.snapshots.push(*reason);
+            }
+            RecordBody::SnapshotEnd(end) => {
+                let seen = self.in_snapshot.take().unwrap();
+                assert_eq!(end.subjects, seen.len() as u64);
+                self.state.retain(|name, _| seen.contains(name));
+                let mut counts: BTreeMap<(String, Outcome), u64> = BTreeMap::new();
+                for (policy, outcome) in self.state.values().flatten() {
+                    *counts.entry((policy.clone(), *outcome)).or_default() += 1;
+                }
+                let set = &self.sets[&record.header.policy_set.unwrap()];
+                let said = end.counts.iter().map(|count| {
+                    let policy = set.entries[count.binding as usize].policy.to_string();
+                    ((policy, count.outcome), count.count)
+                });
+                assert_eq!(counts, said.collect());
+            }
+            RecordBody::Mode(body) => self.modes.push((body.event, body.capability.clone())),
+            _ => {}
+        }
+    }
+
+    fn outcome(&self, name: &str, policy: &str) -> Option<Outcome> {
+        self.state.get(&format!("ConfigMap x/{name}"))?.get(policy).copied()
+    }
+
+    fn snapshots_ended(&self) -> usize {
+        self.snapshots.len() - usize::from(self.in_snapshot.is_some())
+    }
+}
+
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new(files: &[(&str, String)]) -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(place.manifests()).unwrap();
+        for (name, text) in files {
+            place.write(name, text);
+        }
+        place
+    }
+
+    fn manifests(&self) -> std::path::PathBuf {
+        self.folder.path().join("manifests")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let partial = self.folder.path().join("partial");
+        std::fs::write(&partial, text).unwrap();
+        std::fs::rename(partial, self.manifests().join(name)).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        std::fs::remove_file(self.manifests().join(name)).unwrap();
+    }
+
+    async fn start(&self, set: Arc<CompiledSet>) -> Running {
+        Running::start(&self.folder.path().join("data"), &self.manifests(), set).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verdicts_arrive_change_and_go() {
+    let place = Place::new(&[("a.yaml", map("a", "")), ("b.yaml", map("b", "team: x"))]);
+    let running = place.start(set(&["team"])).await;
+    let mut hub = Hub::default();
+    hub.until(&running, |hub| hub.snapshots_ended() == 1).await;
+    assert_eq!(hub.snapshots, [SnapshotReason::First]);
+    assert_eq!(hub.outcome("a", "label-team"), Some(Outcome::Fail));
+    assert_eq!(hub.outcome("b", "label-team"), Some(Outcome::Pass));
+    assert_eq!(hub.modes[0], (ModeEvent::Started, "agent".to_owned()));
+
+    place.write("a.yaml", &map("a", "team: y"));
+    hub.until(&running, |hub| hub.outcome("a", "label-team") == Some(Outcome::Pass)).await;
+    place.remove("b.yaml");
+    hub.until(&running, |hub| hub.outcome("b", "label-team").is_none()).await;
+    assert_eq!(hub.transitions.len(), 4, "two found, one repaired, one gone");
+
+    // A new set: everything is evaluated again, and a snapshot says so.
+    running.sets.send_replace(set(&["team", "owner"]));
+    hub.until(&running, |hub| hub.snapshots_ended() == 2).await;
+    assert_eq!(hub.snapshots[1], SnapshotReason::Activation);
+    assert_eq!(hub.outcome("a", "label-owner"), Some(Outcome::Fail));
+    assert_eq!(hub.outcome("a", "label-team"), Some(Outcome::Pass));
+    running.reporter.request_snapshot(SnapshotReason::Requested).await;
+    hub.until(&running, |hub| hub.snapshots_ended() == 3).await;
+    running.clock.advance(Duration::from_secs(24 * 60 * 60));
+    hub.until(&running, |hub| hub.snapshots_ended() == 4).await;
+    assert_eq!(hub.snapshots[3], SnapshotReason::Daily);
+    running.stop().await;
+}
+
+/// What changed while the agent was down is found, and what did not is not said again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_says_only_what_is_news() {
+    let files = ["a", "b", "c"].map(|name| (name, map(name, "")));
+    let files = files.map(|(name, text)| (format!("{name}.yaml"), text));
+    let place = Place::new(&files.each_ref().map(|(name, text)| (name.as_str(), text.clone())));
+    let running = place.start(set(&["team"])).await;
+    let mut hub = Hub::default();
+    hub.until(&running, |hub| hub.snapshots_ended() == 1).await;
+    running.stop().await;
+    let before = hub.transitions.len();
+
+    place.remove("a.yaml");
+    place.write("b.yaml", &map("b", "team: x"));
+    let running = place.start(set(&["team"])).await;
+    hub.until(&running, |hub| hub.snapshots_ended() == 2).await;
+    assert_eq!(hub.snapshots[1], SnapshotReason::First);
+    assert_eq!(hub.outcome("a", "label-team"), None);
+    assert_eq!(hub.outcome("b", "label-team"), Some(Outcome::Pass));
+    assert_eq!(hub.outcome("c", "label-team"), Some(Outcome::Fail));
+    assert_eq!(hub.transitions.len() - before, 2, "one gone, one repaired; c is no news");
+    running.stop().await;
+}
+
+/// A link that is down costs one record per subject.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_coalesce_until_they_are_asked_for() {
+    let place = Place::new(&[("a.yaml", map("a", ""))]);
+    let running = place.start(set(&["team"])).await;
+    let mut hub = Hub::default();
+    hub.until(&running, |hub| hub.snapshots_ended() == 1).await;
+    let mut wake = running.outbox.wake();
+    for labels in ["team: x", "", "team: y"] {
+        wake.mark_unchanged();
+        place.write("a.yaml", &map("a", labels));
+        tokio::time::timeout(BOUND, wake.changed()).await.unwrap().unwrap();
+    }
+    let before = hub.transitions.len();
+    hub.until(&running, |hub| hub.outcome("a", "label-team") == Some(Outcome::Pass)).await;
+    let record = &hub.transitions[before..];
+    assert_eq!((record.len(), record[0].header.coalesced), (1, 3));
+    assert_eq!(record[0].header.class, Class::P1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_epoch_states_everything_anew() {
+    let place = Place::new(&[("a.yaml", map("a", ""))]);
+    let running = place.start(set(&["team"])).await;
+    let mut hub = Hub::default();
+    hub.until(&running, |hub| hub.snapshots_ended() == 1).await;
+    let position = running.outbox.new_epoch().await.unwrap();
+    assert_eq!(position.epoch, hub.epoch + 1);
+    let mut hub = Hub::default();
+    hub.until(&running, |hub| hub.snapshots_ended() == 1).await;
+    assert_eq!(hub.epoch, position.epoch);
+    assert_eq!(hub.outcome("a", "label-team"), Some(Outcome::Fail));
+    running.stop().await;
+    let running = place.start(set(&["team"])).await;
+    hub.until(&running, |hub| hub.snapshots_ended() == 2).await;
+    assert_eq!(hub.epoch, position.epoch);
+    running.stop().await;
+}
