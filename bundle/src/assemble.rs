@@ -201,6 +201,9 @@ impl<'a> Parts<'a> {
         self.problems.extend(check::policies(&policies, &libraries, self.name));
         let written = std::mem::take(&mut self.bindings);
         self.problems.extend(check::bindings(&written, &policies, !self.problems.is_empty()));
+        if self.form == Form::Tree {
+            self.problems.extend(check::bindings_of_people(&written, &policies));
+        }
         if !self.problems.is_empty() {
             self.problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
             return Err(self.problems);

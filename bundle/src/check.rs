@@ -1,4 +1,7 @@
 //! The rules that hold between the files of a bundle.
+//!
+//! A rule that comes later must go to those for people alone: a built bundle that loaded once is in
+//! force somewhere, and an upgrade must not take it out of force.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,14 +76,28 @@ pub(crate) fn bindings(
                 let wrong = parameters::check(&policy.meta, &binding.parameters);
                 let invalid = |text| problem(Code::ParameterInvalid, text);
                 problems.extend(wrong.into_iter().map(invalid));
-                let wrong = unmatchable(&binding.matches, policy);
-                problems.extend(wrong.into_iter().map(|text| problem(Code::Invalid, text)));
             }
             None if !unknown_ok => {
                 let message = format!("there is no policy {}", binding.policy);
                 problems.push(problem(Code::NotFound, message));
             }
             None => {}
+        }
+    }
+    problems
+}
+
+/// What a bundle may do but a person would not mean; asked of policy trees only.
+pub(crate) fn bindings_of_people(
+    written: &[WrittenBinding],
+    policies: &[Policy],
+) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    for WrittenBinding { binding, file, line } in written {
+        if let Some(policy) = policies.iter().find(|policy| policy.meta.id == binding.policy) {
+            let wrong = unmatchable(&binding.matches, policy);
+            let invalid = |text| Diagnostic::new(file, Code::Invalid, text).at(*line, 0);
+            problems.extend(wrong.into_iter().map(invalid));
         }
     }
     problems

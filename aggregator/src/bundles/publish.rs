@@ -285,10 +285,17 @@ async fn compare(hub: &Hub, checked: &Checked) -> Result<(Option<BundleRow>, Pla
             files.insert(file.path, content);
         }
     }
+    // What cannot be compared must not stand in the way of its successor.
     let old = Contents { files }.load(Origin::Bundle(newest.row.manifest));
-    let old =
-        old.map_err(|diagnostics| refused("the published bundle does not load", &diagnostics))?;
-    Ok((Some(newest.row), plan(Some(&old), &checked.bundle)))
+    let old = old.map_err(|diagnostics| {
+        let first = diagnostics.first().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(
+            manifest = newest.row.manifest.short(),
+            first,
+            "the published bundle does not load"
+        );
+    });
+    Ok((Some(newest.row), plan(old.as_ref().ok(), &checked.bundle)))
 }
 
 fn publication(checked: Checked, actor: &Actor, now_ms: i64) -> Publication {

@@ -75,6 +75,22 @@ fn a_built_bundle_with_a_file_too_many_or_a_bad_one_does_not_load() {
     }
 }
 
+/// What is asked of people only must not take a bundle out of force that once went into it.
+#[test]
+fn a_built_bundle_is_not_held_to_what_people_are() {
+    let mut contents = contents();
+    let path = "bindings/privileged.json";
+    let text = String::from_utf8(contents.files[path].to_vec()).unwrap();
+    let odd = text.replacen(
+        "\"excludedNamespaces\"",
+        "\"kinds\": [{\"group\": \"apps\", \"kinds\": [\"Pod\"]}], \"excludedNamespaces\"",
+        1,
+    );
+    assert_ne!(text, odd);
+    contents.files.insert(path.to_owned(), odd.into());
+    contents.load(Origin::Bundle(Digest::of(b""))).unwrap();
+}
+
 fn signed(contents: &Contents, key: &KeyPair) -> Envelope {
     let mut envelope = contents.manifest(header()).to_unsigned().unwrap();
     envelope.add_signature(key);
