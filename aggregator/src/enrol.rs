@@ -97,6 +97,7 @@ pub async fn reenter(hub: &Arc<Hub>, envelope: &Envelope) -> Result<Answer> {
         );
         return Ok(Answer { reason, ..pending(hub, &cluster) });
     }
+    check_grant(hub, &cluster, &request)?;
     let reentry = Reentry {
         identity_key: *request.identity_key.as_bytes(),
         instance: request.instance,
@@ -294,23 +295,34 @@ async fn needs_approval(hub: &Hub, cluster: &Cluster, instance: InstanceId) -> R
     Ok(hub.clock.wall_ms() > deadline_ms && !approved_since)
 }
 
-/// Brings the director's grant up to the instances that exist now. An operator's grant is not touched: a key that it
-/// does not name is not let in.
+/// An operator's grant names the instances and report keys that may speak: nobody else is let in, before anything
+/// changes. The director's grant follows who comes.
+fn check_grant(hub: &Hub, cluster: &Cluster, request: &Reenter) -> Result<()> {
+    let Some(json) = &cluster.grant else { return Ok(()) };
+    let envelope = Envelope::from_json(json.as_bytes())?;
+    let granted = Grant::parse(&envelope.payload)?.report_key(request.instance);
+    if is_directors(hub, &envelope) || granted == Some(request.report_key) {
+        return Ok(());
+    }
+    let detail = format!(
+        "an operator granted other instances or report keys; run `provost fleet approve {} --sign-with KEY`",
+        cluster.id
+    );
+    Err(Refusal::new(Code::NeedsApproval, detail))
+}
+
+fn is_directors(hub: &Hub, grant: &Envelope) -> bool {
+    grant.verify(payload_type::GRANT, &[hub.keys.director.public()], 1).is_ok()
+}
+
+/// Brings the director's grant up to the instances that exist now.
 async fn grant_instances(hub: &Arc<Hub>, cluster: Cluster) -> Result<Cluster> {
     let Some(json) = &cluster.grant else { return Ok(cluster) };
     let envelope = Envelope::from_json(json.as_bytes())?;
-    let grant = Grant::parse(&envelope.payload)?;
-    let instances = granted_instances(hub, cluster.id).await?;
-    if grant.instances == instances {
+    let current =
+        Grant::parse(&envelope.payload)?.instances == granted_instances(hub, cluster.id).await?;
+    if current || !is_directors(hub, &envelope) {
         return Ok(cluster);
-    }
-    let director = hub.keys.director.public();
-    if envelope.verify(payload_type::GRANT, &[director], 1).is_err() {
-        let detail = format!(
-            "an operator granted other instances or report keys; run `provost fleet approve {} --sign-with KEY`",
-            cluster.id
-        );
-        return Err(Refusal::new(Code::NeedsApproval, detail));
     }
     approve(hub, cluster.id, ApprovalRequest::default(), &Actor::hub()).await
 }

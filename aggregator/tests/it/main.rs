@@ -13,4 +13,5 @@ mod conformance;
 mod console;
 mod gate;
 mod hub;
+mod reentry;
 mod signer;

@@ -1,0 +1,170 @@
+//! Coming back: after expiry, as a further instance, under an operator's grant. Without a network, so that weeks pass
+//! at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use provost_aggregator::ca::HubKeys;
+use provost_aggregator::enrol::{self, ApprovalRequest};
+use provost_aggregator::hub::{Hub, Settings};
+use provost_aggregator::refusal::Refusal;
+use provost_aggregator::store::{Actor, SqliteStore};
+use provost_aggregator::tokens::{self, TokenRequest};
+use provost_model::{Code, InstanceId, Labels};
+use provost_proto::enrol::{Answer, Enrol, Facts, Reenter, Status};
+use provost_runtime::clock::Manual;
+use provost_runtime::metrics::Registry;
+use provost_runtime::pki::TlsKey;
+use provost_trust::dsse::payload_type;
+use provost_trust::{Envelope, Grant, KeyPair};
+
+use crate::signer::{Signer, contents};
+
+const NOW_MS: i64 = 1_800_000_000_000;
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct Site {
+    hub: Arc<Hub>,
+    manual: Arc<Manual>,
+    signer: Signer,
+    identity: KeyPair,
+    report: KeyPair,
+    instance: InstanceId,
+    join_counter: u64,
+    _folder: tempfile::TempDir,
+}
+
+impl Site {
+    /// A hub, and one cluster enrolled at it.
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let manual = Manual::at(NOW_MS);
+        let domain = "fleet.test".parse().unwrap();
+        let keys = HubKeys::open(folder.path(), &domain, &*manual).unwrap();
+        let store = SqliteStore::open(&folder.path().join("hub.db")).await.unwrap();
+        let settings = Settings {
+            heartbeat_interval: Duration::from_secs(30),
+            auto_approve: true,
+            agent_urls: Vec::new(),
+            agent_address: "127.0.0.1:1".parse().unwrap(),
+        };
+        let hub = Hub::open(store, manual.clone(), keys, domain, settings, &Registry::new())
+            .await
+            .unwrap();
+        let signer = Signer::new(hub.keys.director.public(), NOW_MS);
+        signer.publish(&hub, &contents(&["host-network"]), 1).await.unwrap();
+        let mut site = Self {
+            hub,
+            manual,
+            signer,
+            identity: KeyPair::generate().unwrap(),
+            report: KeyPair::generate().unwrap(),
+            instance: InstanceId::from_bytes([1; 16]),
+            join_counter: 0,
+            _folder: folder,
+        };
+        assert_eq!(site.enrol().await.status, Status::Issued);
+        site
+    }
+
+    async fn enrol(&mut self) -> Answer {
+        let request =
+            TokenRequest { display_name: "site".to_owned(), labels: Labels::new(), life_s: None };
+        let token = tokens::create(&self.hub, request, &operator()).await.unwrap();
+        let payload = Enrol {
+            token_secret: token.secret,
+            csr: TlsKey::generate().unwrap().csr().unwrap(),
+            identity_key: self.identity.public(),
+            report_key: self.report.public(),
+            instance: self.instance,
+            facts: Facts {
+                cluster_uid: "uid".to_owned(),
+                version_hash: Vec::new(),
+                server_version: String::new(),
+            },
+            display_name: String::new(),
+            wall_ms: NOW_MS,
+            root: self.signer.root_digest(),
+        };
+        let envelope = Envelope::sign(payload_type::ENROL, payload.encode(), &[&self.identity]);
+        let answer = enrol::enrol(&self.hub, &envelope).await.unwrap();
+        self.join_counter = answer.join_counter;
+        answer
+    }
+
+    async fn reenter(&mut self) -> Result<Answer, Refusal> {
+        let payload = Reenter {
+            identity_key: self.identity.public(),
+            csr: TlsKey::generate().unwrap().csr().unwrap(),
+            report_key: self.report.public(),
+            instance: self.instance,
+            join_counter: self.join_counter,
+            wall_ms: NOW_MS,
+            nonce: rand::random(),
+        };
+        let envelope = Envelope::sign(payload_type::REENTER, payload.encode(), &[&self.identity]);
+        let answer = enrol::reenter(&self.hub, &envelope).await?;
+        self.join_counter = answer.join_counter.max(self.join_counter);
+        Ok(answer)
+    }
+}
+
+fn operator() -> Actor {
+    Actor::token("tester")
+}
+
+/// Scenario: a site is dark for weeks. Guarantee: up to 30 days after its certificate expired it comes back by itself,
+/// afterwards a person decides, and then it goes on.
+#[tokio::test]
+async fn expiry_needs_a_person_only_after_thirty_days() {
+    let mut site = Site::new().await;
+    site.manual.advance(DAY * 31);
+    assert_eq!(site.reenter().await.unwrap().status, Status::Issued);
+    site.manual.advance(DAY * 31 + Duration::from_secs(1));
+    let waiting = site.reenter().await.unwrap();
+    assert_eq!(waiting.status, Status::Pending);
+    assert!(waiting.reason.contains("fleet approve"), "{}", waiting.reason);
+    let cluster = waiting.cluster.unwrap();
+    enrol::approve(&site.hub, cluster, ApprovalRequest::default(), &operator()).await.unwrap();
+    assert_eq!(site.reenter().await.unwrap().status, Status::Issued);
+}
+
+/// Scenario: a replica shares the identity key. Guarantee: it is admitted, and the grant names the report keys of both.
+#[tokio::test]
+async fn a_further_instance_is_admitted_and_granted() {
+    let mut site = Site::new().await;
+    let first = (site.instance, site.report.public());
+    site.instance = InstanceId::from_bytes([2; 16]);
+    site.report = KeyPair::generate().unwrap();
+    site.join_counter = 0;
+    let answer = site.reenter().await.unwrap();
+    let grant = Grant::parse(&answer.grant.unwrap().payload).unwrap();
+    assert_eq!(grant.version, 2);
+    assert_eq!(grant.report_key(first.0), Some(first.1));
+    assert_eq!(grant.report_key(site.instance), Some(site.report.public()));
+}
+
+/// Scenario: an operator granted the report keys. Guarantee: the hub cannot put another key in their place, nor let an
+/// instance in that the operator did not name.
+#[tokio::test]
+async fn an_operators_grant_is_not_the_hubs_to_change() {
+    let mut site = Site::new().await;
+    let cluster = site.reenter().await.unwrap().cluster.unwrap();
+    let held = site.hub.store.cluster(cluster).await.unwrap().unwrap().grant.unwrap();
+    let held = Envelope::from_json(held.as_bytes()).unwrap();
+    let person = KeyPair::generate().unwrap();
+    let grant = Grant { version: 9, ..Grant::parse(&held.payload).unwrap() };
+    let mut signed = grant.to_unsigned().unwrap();
+    signed.add_signature(&person);
+    let older = Grant { version: 1, ..grant }.to_unsigned().unwrap();
+    let approve = |grant| ApprovalRequest { grant: Some(grant), ..ApprovalRequest::default() };
+    let refused =
+        enrol::approve(&site.hub, cluster, approve(older), &operator()).await.unwrap_err();
+    assert_eq!(refused.code, Code::WrongType, "nobody signed it");
+    enrol::approve(&site.hub, cluster, approve(signed.clone()), &operator()).await.unwrap();
+    assert_eq!(site.reenter().await.unwrap().grant, Some(signed));
+    let granted = std::mem::replace(&mut site.report, KeyPair::generate().unwrap());
+    assert_eq!(site.reenter().await.unwrap_err().code, Code::NeedsApproval);
+    let kept = site.hub.store.instance(cluster, site.instance).await.unwrap().unwrap();
+    assert_eq!(kept.report_key, *granted.public().as_bytes(), "nothing changed");
+}
