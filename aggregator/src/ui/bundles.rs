@@ -73,8 +73,7 @@ fn row(bundle: &BundleRow, answers: &[BundleAnswerRow]) -> Row {
     let count = |status| {
         u64::try_from(answers.iter().filter(|a| a.status == status).count()).unwrap_or(u64::MAX)
     };
-    let chip =
-        |face, status, word: &str| Chip::new(face, format!("{} {word}", number(count(status))));
+    let chip = |face, status, word: &str| Chip::count(face, count(status), word);
     Row {
         short: format!("{}…", bundle.manifest.short()),
         digest: bundle.manifest.to_string(),

@@ -189,7 +189,7 @@ async fn facets(
         let query = RowQuery { state: Some(word.to_owned()), ..query.clone() };
         let filter = query.finding_filter(approved)?;
         let count = hub.store.count_findings(&filter, stale).await?;
-        let chip = Chip::new(face, format!("{} {word}", number(count)));
+        let chip = Chip::count(face, count, word);
         chips.push(if count == 0 { chip } else { chip.link(query.link("/findings")) });
     }
     Ok(chips)

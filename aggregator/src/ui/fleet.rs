@@ -135,7 +135,7 @@ fn cause_sentence(json: &FleetJson) -> String {
     }
     // Said only where every cause was looked at: the biggest of some may not be the biggest.
     if json.causes > u64::try_from(json.worst.len()).unwrap_or(0) {
-        return format!("{} behind what is open.", counted(json.causes, "cause"));
+        return format!("{} are behind what is open.", counted(json.causes, "cause"));
     }
     let mut sizes: Vec<u64> = json.worst.iter().map(|c| c.findings).collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
@@ -203,7 +203,7 @@ fn facts(json: &FleetJson, tally: &Tally) -> Vec<Fact> {
 pub fn state_chips(states: &States, query: &RowQuery) -> Vec<Chip> {
     let States { pass, fail, warn, error, skip, exempt, not_evaluated, stale } = *states;
     let chip = |face: Face, n: u64| {
-        let chip = Chip::new(face, format!("{} {}", number(n), face.word()));
+        let chip = Chip::count(face, n, face.word());
         if n == 0 {
             return chip;
         }

@@ -270,11 +270,18 @@ pub struct Chip {
     pub face: Face,
     pub text: String,
     pub href: Option<String>,
+    /// It stands for none of its state.
+    pub muted: bool,
 }
 
 impl Chip {
     pub fn new(face: Face, text: impl Into<String>) -> Self {
-        Self { face, text: text.into(), href: None }
+        Self { face, text: text.into(), href: None, muted: false }
+    }
+
+    /// A number of a state; it stands back where there is none.
+    pub fn count(face: Face, n: u64, word: &str) -> Self {
+        Self { muted: n == 0, ..Self::new(face, format!("{} {word}", number(n))) }
     }
 
     #[must_use]

@@ -6,3 +6,4 @@ mod program;
 mod scan;
 mod scan_corpus;
 mod trust;
+mod verify_reports;

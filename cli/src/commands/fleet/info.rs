@@ -13,7 +13,7 @@ use crate::output::{self, Format, Output, Style, paint};
   provost fleet info
   provost fleet info -o json
 
-The director key goes into the root: provost root add-key --role director --key HEX")]
+The director key goes into the root: provost root add-key --role director --public HEX")]
 pub struct Args {
     #[command(flatten)]
     server: HubArgs,
