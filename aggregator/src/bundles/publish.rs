@@ -220,7 +220,7 @@ async fn collect_files(
     if let Some(digest) = sent.keys().find(|digest| !listed(digest)) {
         return Err(Refusal::new(
             Code::FileUnexpected,
-            format!("file {digest} is not in the manifest"),
+            format!("a file of digest {digest} was sent, which is not in the manifest"),
         ));
     }
     let mut files = BTreeMap::new();

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use provost_model::Digest;
-use provost_trust::Envelope;
+use provost_trust::{Envelope, PolicyManifest};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -72,11 +72,13 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let raw = |envelope: &Envelope| -> anyhow::Result<Box<RawValue>> {
         Ok(RawValue::from_string(envelope.to_json().trim_end().to_owned())?)
     };
-    let blobs: BTreeMap<Digest, String> = dir
-        .contents
+    // Under the digest that was signed, whatever the file holds now: the hub is to say that it differs.
+    let manifest = PolicyManifest::parse(&dir.envelope.payload)?;
+    let blobs: BTreeMap<Digest, String> = manifest
         .files
-        .values()
-        .map(|bytes| (Digest::of(bytes), STANDARD.encode(bytes)))
+        .iter()
+        .filter_map(|file| Some((file.sha256, dir.contents.files.get(&file.path)?)))
+        .map(|(digest, bytes)| (digest, STANDARD.encode(bytes)))
         .collect();
     let body = json!({
         "manifest": raw(&dir.envelope)?,
