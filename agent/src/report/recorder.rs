@@ -93,7 +93,9 @@ pub struct Recorder {
     pub(super) snapshot_due: Option<SnapshotReason>,
     pub(super) had_snapshot: bool,
     pub(super) watch_is_healthy: bool,
+    /// Size of the checkpoint before compression.
     pub(super) table_bytes: u64,
+    pub(super) budget_bytes: u64,
     elisions_seen: u64,
     pending_since: Option<Duration>,
     checkpoint_at: Duration,
@@ -130,7 +132,7 @@ impl Recorder {
         let start = replay::start(&checkpoint, &spool).await;
         spool.checkpointed(start.checkpoint).await;
         health.set("spool", true, "");
-        Ok(Self::with(spool, position, checkpoint, start, clock, health))
+        Ok(Self::with(spool, position, checkpoint, start, clock, health, limits.budget_bytes))
     }
 
     fn with(
@@ -140,6 +142,7 @@ impl Recorder {
         start: replay::Start,
         clock: SharedClock,
         health: Health,
+        budget_bytes: u64,
     ) -> (Self, Ends) {
         let (control_sender, control) = mpsc::channel(CONTROL_QUEUE);
         let (admission_sender, admissions) = mpsc::channel(ADMISSION_QUEUE);
@@ -150,7 +153,7 @@ impl Recorder {
         let reporter = Reporter::new(control_sender, admission_sender, lost);
         let now = clock.monotonic();
         let recorder = Self {
-            elisions_seen: spool.announced().borrow().extent.elisions_made,
+            elisions_seen: 0,
             spool,
             clock,
             health,
@@ -169,6 +172,7 @@ impl Recorder {
             had_snapshot: false,
             watch_is_healthy: true,
             table_bytes: 0,
+            budget_bytes,
             pending_since: None,
             checkpoint_at: now,
             snapshot_at: now,
@@ -306,6 +310,9 @@ impl Recorder {
         if elisions > self.elisions_seen {
             self.elisions_seen = elisions;
             self.snapshot_due.get_or_insert(SnapshotReason::Elision);
+            // The record that carried the set may be among what is gone.
+            self.announced_set = None;
+            self.announce_set();
         }
         self.snapshot_if_due().await;
     }

@@ -43,10 +43,11 @@ impl Recorder {
     pub(super) async fn snapshot_if_due(&mut self) {
         let Some(reason) = self.snapshot_due else { return };
         let Some(indexed) = self.current.clone() else { return };
-        if !self.is_complete || !self.seal().await || !self.write_checkpoint().await {
+        if !self.is_complete || !self.has_room_for_snapshot(reason).await {
             return;
         }
-        if !self.spool.has_room_for(self.table_bytes).await {
+        let is_saved = self.seal().await && self.write_checkpoint().await;
+        if !is_saved || !self.has_room_for_snapshot(reason).await {
             return;
         }
         match self.snapshot(reason, &indexed).await {
@@ -58,6 +59,17 @@ impl Recorder {
             }
             Err(error) => tracing::warn!(%error, "a snapshot was begun in vain; it is due still"),
         }
+    }
+
+    /// Records pack to less than a third. After a loss for want of room a quarter of the budget must be free
+    /// first: a snapshot taken at once would only bring the next loss nearer.
+    async fn has_room_for_snapshot(&self, reason: SnapshotReason) -> bool {
+        let bytes = self.table_bytes / 3;
+        let bytes = match reason {
+            SnapshotReason::Elision => bytes.max(self.budget_bytes / 4),
+            _ => bytes,
+        };
+        self.spool.has_room_for(bytes).await
     }
 
     async fn snapshot(&mut self, reason: SnapshotReason, indexed: &Indexed) -> Result<u64, Failed> {

@@ -100,7 +100,16 @@ impl Running {
     async fn stop(self) {
         self.tasks.shutdown().trigger();
         self.tasks.join(BOUND).await.unwrap();
+        let position = self.outbox.position();
+        drop((self.outbox, self.reporter));
+        closed(position).await;
     }
+}
+
+/// The spool's thread has closed its stores.
+async fn closed(mut position: watch::Receiver<Position>) {
+    let closing = async { while position.changed().await.is_ok() {} };
+    tokio::time::timeout(BOUND, closing).await.unwrap();
 }
 
 /// What a hub would know, from nothing but batches.
@@ -177,10 +186,10 @@ impl Hub {
                 }
                 let state = self.state.entry(name).or_default();
                 for verdict in &body.verdicts {
-                    if body.snapshot.is_none() {
-                        let known = state.get(&policy(verdict.binding)).copied();
-                        assert_eq!(verdict.previous, known);
-                    }
+                    // An agent that lost its table does not know what was before; it never says what
+                    // was not.
+                    let known = state.get(&policy(verdict.binding)).copied();
+                    assert!(verdict.previous.is_none() || verdict.previous == known);
                     state.insert(policy(verdict.binding), verdict.outcome);
                 }
                 for index in &body.passes {
@@ -355,5 +364,54 @@ async fn another_epoch_states_everything_anew() {
     let running = place.start(set(&["team"])).await;
     hub.until(&running, |hub| hub.snapshots_ended() == 2).await;
     assert_eq!(hub.epoch, position.epoch);
+    running.stop().await;
+}
+
+/// No checkpoint is written: the table comes back from the spool alone.
+#[test]
+fn a_kill_loses_nothing_that_was_sent_and_repeats_nothing() {
+    let place = Place::new(&[("a.yaml", map("a", "")), ("b.yaml", map("b", ""))]);
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let mut hub = Hub::default();
+    let killed = runtime();
+    let position = killed.block_on(async {
+        let running = place.start(set(&["team"])).await;
+        hub.until(&running, |hub| hub.snapshots_ended() == 1).await;
+        place.write("a.yaml", &map("a", "team: x"));
+        hub.until(&running, |hub| hub.outcome("a", "label-team") == Some(Outcome::Pass)).await;
+        running.outbox.position()
+    });
+    killed.shutdown_background();
+    let before = hub.transitions.len();
+    place.remove("b.yaml");
+    runtime().block_on(async {
+        closed(position).await;
+        let running = place.start(set(&["team"])).await;
+        hub.until(&running, |hub| hub.snapshots_ended() == 2).await;
+        assert_eq!(hub.outcome("a", "label-team"), Some(Outcome::Pass));
+        assert_eq!(hub.outcome("b", "label-team"), None);
+        assert_eq!(hub.transitions.len() - before, 1, "only that b is gone is news");
+        running.stop().await;
+    });
+}
+
+/// The verdict table is lost: everything is evaluated again, the hub is put right, nothing stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_table_is_made_anew() {
+    let place = Place::new(&[("a.yaml", map("a", "")), ("b.yaml", map("b", ""))]);
+    let running = place.start(set(&["team"])).await;
+    let mut hub = Hub::default();
+    hub.until(&running, |hub| hub.snapshots_ended() == 1).await;
+    running.stop().await;
+    let table = place.folder.path().join("data/state/verdicts");
+    let mut bytes = std::fs::read(&table).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&table, bytes).unwrap();
+    place.remove("b.yaml");
+    let running = place.start(set(&["team"])).await;
+    hub.until(&running, |hub| hub.snapshots_ended() == 2).await;
+    assert_eq!(hub.outcome("a", "label-team"), Some(Outcome::Fail));
+    assert_eq!(hub.outcome("b", "label-team"), None);
     running.stop().await;
 }

@@ -28,6 +28,8 @@ const MAX_READERS: usize = 2;
 const MAX_QUARANTINED: usize = 2;
 /// Given up on a full disk, so that a manifest and a head still fit.
 const RESERVE_BYTES: usize = 256 * 1024;
+const LOCKED_TRIES: u32 = 100;
+const LOCKED_DELAY: Duration = Duration::from_millis(50);
 const CACHE_BYTES: usize = 1024 * 1024;
 
 /// How long a call on a database may take: far beyond any disk that works.
@@ -225,7 +227,7 @@ impl Database {
                 .cache_capacity_bytes(CACHE_BYTES)
                 // Packs are compressed already.
                 .zstd_compression_level(1);
-            let db = match catch_unwind(AssertUnwindSafe(|| config.open::<64>())) {
+            let db = match catch_unwind(AssertUnwindSafe(|| open_unlocked(&config))) {
                 Ok(Ok(db)) => db,
                 Ok(Err(error)) => return drop(opened.send(Err(Error::from(error)))),
                 Err(_) => return drop(opened.send(Err(damaged(id, "it panicked at open")))),
@@ -288,6 +290,19 @@ impl Drop for Database {
             let _ = thread.join();
         }
     }
+}
+
+/// Waits for one that is just being closed by this process; the caller has the deadline.
+fn open_unlocked(config: &sled::Config) -> io::Result<Db> {
+    for _ in 0..LOCKED_TRIES {
+        match config.open::<64>() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::park_timeout(LOCKED_DELAY);
+            }
+            opened => return opened,
+        }
+    }
+    config.open::<64>()
 }
 
 fn read_packs(db: &Db, from: u64, bytes: usize) -> io::Result<Packs> {
