@@ -4,6 +4,7 @@
 
 mod admission;
 mod cluster_source;
+mod fleet;
 mod library;
 mod opa;
 mod tidy;
