@@ -61,11 +61,13 @@ async fn serve(settings: Config) -> anyhow::Result<()> {
     shutdown.on_signals()?;
     let tasks = Tasks::new(shutdown.clone());
     let listener = admin::bind(settings.admin_listen).await?;
-    if let Err(error) = Agent::start(settings, System::shared(), listener, &tasks).await {
+    // Holds the data folder until the last task has ended.
+    let started = Agent::start(settings, System::shared(), listener, &tasks).await;
+    if started.is_err() {
         shutdown.trigger();
-        // What was started ends; why it did not start is what counts.
-        let _ = tasks.join(GRACE).await;
-        return Err(error);
     }
-    Ok(tasks.join(GRACE).await?)
+    let ended = tasks.join(GRACE).await;
+    // Why it did not start counts more than how it ended.
+    started?;
+    Ok(ended?)
 }

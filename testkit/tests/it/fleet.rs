@@ -2,7 +2,6 @@
 //! and everything between them as it runs in production.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use provost_agent::config::{Config as AgentConfig, Manifests, Settings, Source};
@@ -10,10 +9,8 @@ use provost_agent::run::Agent;
 use provost_aggregator::bundles::publish::{PublishRequest, publish};
 use provost_aggregator::config::{AdminListener, AgentListener, ApiListener, Config as HubConfig};
 use provost_aggregator::run::{self, Running as Hub};
-use provost_aggregator::store::findings::{FindingFilter, FindingRow, FindingState, Findings as _};
-use provost_aggregator::store::history::History as _;
-use provost_aggregator::store::reports::Reports as _;
-use provost_aggregator::store::{Actor, Identity as _};
+use provost_aggregator::store::Actor;
+use provost_aggregator::store::findings::{FindingFilter, FindingRow};
 use provost_aggregator::tokens::{self, TokenRequest};
 use provost_bundle::contents::{Contents, Header};
 use provost_model::{ClusterId, LabelSelector, Labels};
@@ -142,7 +139,7 @@ impl Fleet {
     }
 
     async fn open_findings(&self) -> Vec<FindingRow> {
-        let open = FindingFilter { states: vec![FindingState::Open], ..FindingFilter::default() };
+        let open = FindingFilter::default();
         self.hub.hub.store.findings(&open, &[], None, 1000).await.unwrap()
     }
 
