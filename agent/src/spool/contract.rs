@@ -29,6 +29,10 @@ trait Fixture {
     fn lose_manifest(&self);
     fn names(&self) -> Vec<Name>;
     fn quarantined(&self) -> usize;
+    /// Faults that only memory can have on demand.
+    fn fail_after(&self, _writes: u64) {}
+    fn fill_disk(&self) {}
+    fn heal(&self) {}
 }
 
 impl Fixture for Memory {
@@ -65,6 +69,18 @@ impl Fixture for Memory {
 
     fn quarantined(&self) -> usize {
         Self::quarantined(self).len()
+    }
+
+    fn fail_after(&self, writes: u64) {
+        Self::fail_after(self, writes);
+    }
+
+    fn fill_disk(&self) {
+        Self::fill_disk(self);
+    }
+
+    fn heal(&self) {
+        Self::heal(self);
     }
 }
 
@@ -440,7 +456,7 @@ enum Step {
     LoseManifest,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     let class = prop_oneof![1 => Just(Class::P0), 6 => Just(Class::P1), 3 => Just(Class::P2)];
     let classes = prop::collection::vec(class, 1..40);
     let step = prop_oneof![
@@ -453,12 +469,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => classes.prop_map(Step::FullDisk),
         1 => Just(Step::LoseManifest),
     ];
-    prop::collection::vec(step, 1..60)
+    prop::collection::vec(step, 1..most)
 }
 
 /// Only what was P1 or P2 may be elided while nothing is corrupted.
-fn run_steps(volume: &Memory, steps: Vec<Step>) {
-    let mut model = Model::new::<Memory>();
+fn run_steps<F: Fixture>(steps: Vec<Step>) {
+    let volume = F::new();
+    let mut model = Model::new::<F>();
     let mut spool = volume.open(None);
     for step in steps {
         match step {
@@ -469,7 +486,10 @@ fn run_steps(volume: &Memory, steps: Vec<Step>) {
                 model.ack(&mut *spool, seq);
             }
             Step::Trim(now_ms) => spool.trim(now_ms).unwrap(),
-            Step::Reopen => spool = volume.open(Some(&model.known)),
+            Step::Reopen => {
+                drop(spool);
+                spool = volume.open(Some(&model.known));
+            }
             Step::KilledAppend(classes, writes) => {
                 let entries = model.next(&classes);
                 volume.fail_after(writes);
@@ -518,7 +538,39 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_everything_is_held_acknowledged_or_declared(steps in steps()) {
-        run_steps(&Memory::default(), steps);
+    fn whatever_happens_everything_is_held_acknowledged_or_declared(steps in steps(60)) {
+        run_steps::<Memory>(steps);
     }
+}
+
+proptest! {
+    // Opening sled calls the `sync` program: few cases, each with several opens.
+    #![proptest_config(ProptestConfig { cases: 2, max_shrink_iters: 0, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_on_disk_too(steps in steps(16)) {
+        run_steps::<OnDisk>(steps);
+    }
+}
+
+/// A store that never opens (here: a pipe where sled reads a file) costs its deadline, once.
+#[test]
+fn what_hangs_at_open_is_set_aside() {
+    let fixture = OnDisk::new();
+    let mut model = Model::new::<OnDisk>();
+    let mut spool = fixture.open(None);
+    model.append(&mut *spool, &[Class::P0, Class::P1]);
+    drop(spool);
+    let victim = fixture.path().join("generation-1-0-data");
+    std::fs::remove_file(victim.join("durability_cookie")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(victim.join("durability_cookie")).status();
+    assert!(made.unwrap().success());
+    let deadlines = Deadlines { open: std::time::Duration::from_secs(2), ..Deadlines::default() };
+    let disk = Disk::open(&fixture.path(), deadlines).unwrap();
+    let mut spool = Generations::open(disk, fixture.limits(), Some(&model.known)).unwrap();
+    let elisions = model.check(&mut spool);
+    assert_eq!((elisions.len(), elisions[0].from_seq, elisions[0].to_seq), (1, 2, 2));
+    assert_eq!((elisions[0].reason, fixture.quarantined()), (ElisionReason::Corrupt, 1));
+    model.append(&mut spool, &[Class::P1]);
+    assert_eq!(model.check(&mut spool), elisions);
 }
