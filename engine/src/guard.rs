@@ -6,6 +6,7 @@
 
 mod calls;
 mod check;
+mod nesting;
 mod recursion;
 mod rewrite;
 mod visit;
@@ -73,6 +74,7 @@ fn prepare(module: &Module) -> Result<String, Vec<Diagnostic>> {
             Diagnostic::new(&module.path, Code::CompileFailed, message).at(line.max(1), 0),
         ]);
     }
+    nesting::check(module)?;
     let mut names = 0;
     for step in 0..MAX_STEPS {
         let mut engine = unit::bare_engine();

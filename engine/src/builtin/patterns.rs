@@ -2,7 +2,7 @@
 //! ASCII, `{` without a count is a brace, and sets of sets do not exist.
 //!
 //! A pattern is translated once and kept. One that Go refuses makes the answer undefined; one
-//! that Go takes and we cannot read fails the evaluation.
+//! that is too large for us fails the evaluation.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -87,16 +87,14 @@ fn compile(pattern: &str) -> Result<Option<Regex>, Refused> {
     if let Some(kept) = KEPT.with_borrow(|kept| kept.get(pattern).cloned()) {
         return Ok(kept);
     }
-    let compiled =
-        match translate(pattern) {
-            None => None,
-            Some(translated) => {
-                let built = RegexBuilder::new(&translated).size_limit(SIZE_LIMIT_BYTES).build();
-                Some(built.map_err(|_| {
-                    Refused("a regular expression that is too large or not known here")
-                })?)
-            }
-        };
+    let built = translate(pattern)
+        .map(|translated| RegexBuilder::new(&translated).size_limit(SIZE_LIMIT_BYTES).build());
+    let compiled = match built {
+        Some(Ok(regex)) => Some(regex),
+        // What is left to find is what neither can read, such as a missing bracket.
+        None | Some(Err(regex::Error::Syntax(_))) => None,
+        Some(Err(_)) => return Err(Refused("a regular expression that is too large")),
+    };
     KEPT.with_borrow_mut(|kept| {
         if kept.len() >= MAX_KEPT {
             kept.clear();
@@ -204,7 +202,8 @@ impl Reader<'_> {
     /// An escape that stands for one character or one class, in a class or outside.
     fn plain_escape(&mut self, c: char) -> Option<()> {
         match c {
-            'a' | 'f' | 'n' | 'r' | 't' | 'v' | 'x' | 'p' | 'P' => self.out.extend(['\\', c]),
+            'a' | 'f' | 'n' | 'r' | 't' | 'v' | 'x' => self.out.extend(['\\', c]),
+            'p' | 'P' => self.unicode_class(c == 'P')?,
             '0'..='7' => {
                 let more =
                     self.rest.bytes().take(2).take_while(|b| matches!(b, b'0'..=b'7')).count();
@@ -219,6 +218,23 @@ impl Reader<'_> {
             c if c.is_ascii_punctuation() || !c.is_ascii() => self.literal(c),
             _ => return None,
         }
+        Some(())
+    }
+
+    /// After `\p` or `\P`: one letter, or a name in braces that may start with `^`.
+    fn unicode_class(&mut self, negated: bool) -> Option<()> {
+        let braced = self.rest.starts_with('{');
+        let end =
+            if braced { self.rest.find('}')? + 1 } else { self.rest.chars().next()?.len_utf8() };
+        let (name, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        let name = name.trim_matches(['{', '}']);
+        let (negated, name) = match name.strip_prefix('^') {
+            Some(name) => (!negated, name),
+            None => (negated, name),
+        };
+        let letter = if negated { 'P' } else { 'p' };
+        self.out.push_str(&format!("\\{letter}{{{name}}}"));
         Some(())
     }
 
@@ -343,6 +359,10 @@ mod tests {
             (r"\1", "1", None),
             (r"\101", "A", Some(true)),
             (r"x}]", "x}]", Some(true)),
+            (r"^\p{^Greek}$", "a", Some(true)),
+            (r"^\pL$", "a", Some(true)),
+            (r"^\p{Greek}+$", "\u{3b1}", Some(true)),
+            (r"^[\p{Greek}a]+$", "\u{3b1}a", Some(true)),
         ] {
             let operands = [Value::from(pattern), Value::from(text)];
             let answer = match is_match(&operands) {

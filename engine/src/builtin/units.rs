@@ -123,7 +123,8 @@ fn amount_and_unit(text: &str) -> Option<(&str, &str)> {
 
 fn factor(unit: &str, bytes: bool) -> Option<i128> {
     let unit = unit.to_ascii_lowercase();
-    let unit = if bytes { unit.strip_suffix('b').unwrap_or(&unit) } else { &unit };
+    let short = unit.strip_suffix('b').filter(|short| bytes && !short.is_empty());
+    let unit = short.unwrap_or(&unit);
     let binary = |power| 1024_i128.pow(power);
     let decimal = |power| 1000_i128.pow(power);
     Some(match unit {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use provost_bundle::Diagnostic;
 use provost_model::Code;
-use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead, Span};
+use regorus::unstable::{
+    AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead, Span,
+};
 
 use super::rewrite;
 use super::visit::{self, Node};
@@ -102,8 +104,14 @@ fn statement(
         Literal::NotExpr { expr, .. } => {
             // What stands in a call of its own is evaluated in front; the rest is not, and
             // cannot go over anything.
-            let mut direct = vec![expr.as_ref()];
-            direct.extend(rewrite::operands(expr, globals).into_iter().filter(|e| is_reference(e)));
+            let mut direct = match expr.as_ref() {
+                Expr::BoolExpr { op: BoolOp::Eq, lhs, rhs, .. }
+                | Expr::AssignExpr { op: AssignOp::Eq, lhs, rhs, .. } => {
+                    vec![lhs.as_ref(), rhs.as_ref()]
+                }
+                other => vec![other],
+            };
+            direct.extend(rewrite::operands(expr, globals));
             for node in direct.into_iter().filter(|node| is_reference(node)) {
                 unsafe_indexes(node, globals, bound, found);
             }

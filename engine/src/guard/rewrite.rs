@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use regorus::unstable::{
-    ArithOp, AssignOp, BinOp, Expr, Literal, LiteralStmt, Module, Span, WithModifier,
+    ArithOp, AssignOp, BinOp, BoolOp, Expr, Literal, LiteralStmt, Module, Span, WithModifier,
 };
 
 use super::visit::{self, Node};
@@ -245,10 +245,12 @@ pub(super) fn operands<'a>(negated: &'a Expr, globals: &BTreeSet<String>) -> Vec
         Expr::Call { params, .. } => {
             params.iter().for_each(|param| operand(param, globals, &mut found));
         }
-        // Unification leaves references where they are.
-        Expr::AssignExpr { op: AssignOp::Eq, lhs, rhs, .. } => {
+        // Of both equalities OPA makes unification, which leaves references where they are.
+        Expr::AssignExpr { op: AssignOp::Eq, lhs, rhs, .. }
+        | Expr::BoolExpr { op: BoolOp::Eq, lhs, rhs, .. } => {
             for side in [lhs, rhs] {
                 match side.as_ref() {
+                    Expr::Var { .. } => {}
                     Expr::RefDot { .. } | Expr::RefBrack { .. } => {
                         inside_reference(side, globals, &mut found);
                     }

@@ -4,6 +4,8 @@
 
 mod cases;
 mod evaluator;
+mod fuzz;
+mod idioms;
 mod library;
 mod oracle;
 mod set;
