@@ -132,34 +132,142 @@ fn compare(cases: &[String], fits: impl Fn(&Said, &Said) -> bool) {
     assert!(differ.is_empty(), "{} differ:\n{}", differ.len(), differ.join("\n"));
 }
 
+const TWO: &[&str] = &[
+    "startswith",
+    "split",
+    "trim",
+    "concat",
+    "array.concat",
+    "object.union",
+    "regex.match",
+    "indexof",
+    "strings.count",
+    "regex.split",
+];
+const FORMS: &[&str] = &[
+    "p := [x | some x in %]",
+    "p := [k | some k, _ in %]",
+    "p := [x | x := %[_]]",
+    "p if some x in %",
+    "p if { some x in %; x == 2 }",
+    "p if every x in % { x }",
+    "p if 1 in %",
+    "p if \"k\", \"v\" in %",
+    "p := %.k",
+    "p := %[0]",
+    "p := [%]",
+    "p := {\"a\": %}",
+    "p := {%: 1}",
+    "p if %",
+    "p if not %",
+    "p if not %.k",
+    "p if not %.k.z == 1",
+    "p if not f(%)\nf(x) if x",
+    "p := f(%)\nf(x) := x",
+    "p := f(%)\nf(5) := 1\nf(\"abc\") := 2",
+    "p contains %",
+    "p := sprintf(\"%v\", [%])",
+    "p := numbers.range(%, 3)",
+    "p := [path | walk(%, [path, _])]",
+    "p := x if { x := % } else := \"else\"",
+    "p := substring(%, 0, 1)",
+    "p := replace(%, \"a\", \"b\")",
+    "p := array.slice(%, 0, 1)",
+    "q[k] := v if { k := %; v := 1 }\np := q",
+    "p := 0 - %",
+    "p if { x := %; not x }",
+    "p if { not x; x := % }",
+    "q contains %\np if not 1 in q",
+    "p if count(%) > 0",
+    "p := [v | v := %; not v == 1]",
+];
+const QUANTITIES: &[&str] = &[
+    "100m",
+    "1",
+    "1Gi",
+    "1.5Gi",
+    "1e3",
+    "500Mi",
+    "0.5",
+    "1k",
+    "1K",
+    "2Ki",
+    "1E",
+    "1e",
+    "",
+    "abc",
+    "1 Gi",
+    "100M",
+    "-5m",
+    "1_000",
+    "0x10",
+    "Gi",
+    "1gi",
+    "1KI",
+    "+1",
+    ".5",
+    "1P",
+    "1Ti",
+    "1u",
+    "1n",
+    "1b",
+    "1MB",
+    "1mib",
+    "1mi",
+    "1.2.3",
+    "1e3Mi",
+    "1e3m",
+    "0.1m",
+    "1.0000000001",
+    "-1.5",
+    "2.5k",
+    "--1",
+    "1Ei",
+    "1e-3",
+    "1e+3",
+];
+const RIGHT: &[&str] = &["@.num", "@.s", "@.n", "{1}", "@.missing"];
+const OPERATORS: &[&str] = &["+", "-", "*", "/", "%", "|", "&", "==", "!="];
+const ONE: &[&str] = &[
+    "count",
+    "sum",
+    "max",
+    "sort",
+    "lower",
+    "upper",
+    "abs",
+    "ceil",
+    "floor",
+    "round",
+    "type_name",
+    "is_string",
+    "to_number",
+    "object.keys",
+    "array.reverse",
+    "trim_space",
+    "product",
+    "units.parse",
+    "units.parse_bytes",
+    "regex.is_valid",
+];
+
 const VALUES: &[&str] =
     &["@.a", "@.s", "@.n", "@.o", "@.num", "@.t", "@.f", "@.missing", "{1}", "@.es"];
 
 fn combinations() -> Vec<String> {
     let mut cases = Vec::new();
     for left in VALUES {
-        for right in ["@.num", "@.s", "@.n", "{1}", "@.missing"] {
+        for right in RIGHT {
             // Objects and sets have no order in common.
             let ordered: &[&str] =
-                if (left, right) == (&"@.o", "{1}") { &[] } else { &["<", ">="] };
+                if (*left, *right) == ("@.o", "{1}") { &[] } else { &["<", ">="] };
             for operator in ordered {
                 cases.push(format!("p := {left} {operator} {right}"));
             }
-            for operator in ["+", "-", "*", "/", "%", "|", "&", "==", "!="] {
+            for operator in OPERATORS {
                 cases.push(format!("p := {left} {operator} {right}"));
             }
-            for function in [
-                "startswith",
-                "split",
-                "trim",
-                "concat",
-                "array.concat",
-                "object.union",
-                "regex.match",
-                "indexof",
-                "strings.count",
-                "regex.split",
-            ] {
+            for function in TWO {
                 cases.push(format!("p := {function}({left}, {right})"));
             }
             cases.push(format!("p := object.get({left}, {right}, 9)"));
@@ -170,118 +278,17 @@ fn combinations() -> Vec<String> {
             cases.push(format!("p if not {left}[{right}]"));
             cases.push(format!("p if not {left} + 1 > {right}"));
         }
-        for function in [
-            "count",
-            "sum",
-            "max",
-            "sort",
-            "lower",
-            "upper",
-            "abs",
-            "ceil",
-            "floor",
-            "round",
-            "type_name",
-            "is_string",
-            "to_number",
-            "object.keys",
-            "array.reverse",
-            "trim_space",
-            "product",
-            "units.parse",
-            "units.parse_bytes",
-            "regex.is_valid",
-        ] {
+        for function in ONE {
             cases.push(format!("p := {function}({left})"));
             cases.push(format!("p if not {function}({left})"));
             cases.push(format!("p if not {function}({left}) == 0"));
         }
-        for form in [
-            "p := [x | some x in %]",
-            "p := [k | some k, _ in %]",
-            "p := [x | x := %[_]]",
-            "p if some x in %",
-            "p if { some x in %; x == 2 }",
-            "p if every x in % { x }",
-            "p if 1 in %",
-            "p if \"k\", \"v\" in %",
-            "p := %.k",
-            "p := %[0]",
-            "p := [%]",
-            "p := {\"a\": %}",
-            "p := {%: 1}",
-            "p if %",
-            "p if not %",
-            "p if not %.k",
-            "p if not %.k.z == 1",
-            "p if not f(%)\nf(x) if x",
-            "p := f(%)\nf(x) := x",
-            "p := f(%)\nf(5) := 1\nf(\"abc\") := 2",
-            "p contains %",
-            "p := sprintf(\"%v\", [%])",
-            "p := numbers.range(%, 3)",
-            "p := [path | walk(%, [path, _])]",
-            "p := x if { x := % } else := \"else\"",
-            "p := substring(%, 0, 1)",
-            "p := replace(%, \"a\", \"b\")",
-            "p := array.slice(%, 0, 1)",
-            "q[k] := v if { k := %; v := 1 }\np := q",
-            "p := 0 - %",
-            "p if { x := %; not x }",
-            "p if { not x; x := % }",
-            "q contains %\np if not 1 in q",
-            "p if count(%) > 0",
-            "p := [v | v := %; not v == 1]",
-        ] {
+        for form in FORMS {
             // `%v` is sprintf's own.
             cases.push(form.replace("%v", "\u{0}").replace('%', left).replace('\u{0}', "%v"));
         }
     }
-    for quantity in [
-        "100m",
-        "1",
-        "1Gi",
-        "1.5Gi",
-        "1e3",
-        "500Mi",
-        "0.5",
-        "1k",
-        "1K",
-        "2Ki",
-        "1E",
-        "1e",
-        "",
-        "abc",
-        "1 Gi",
-        "100M",
-        "-5m",
-        "1_000",
-        "0x10",
-        "Gi",
-        "1gi",
-        "1KI",
-        "+1",
-        ".5",
-        "1P",
-        "1Ti",
-        "1u",
-        "1n",
-        "1b",
-        "1MB",
-        "1mib",
-        "1mi",
-        "1.2.3",
-        "1e3Mi",
-        "1e3m",
-        "0.1m",
-        "1.0000000001",
-        "-1.5",
-        "2.5k",
-        "--1",
-        "1Ei",
-        "1e-3",
-        "1e+3",
-    ] {
+    for quantity in QUANTITIES {
         cases.push(format!("p := units.parse(\"{quantity}\")"));
         cases.push(format!("p := units.parse_bytes(\"{quantity}\")"));
     }
