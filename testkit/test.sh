@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 started=$SECONDS
 summary=()
 
+# Steps run where bash ignores `set -e`: a step of several commands joins them with &&.
 step() {
   local name=$1 begun=$SECONDS
   shift
@@ -29,19 +30,26 @@ missing() {
 
 # Exported paths are how Rust tests find the programs; unset means that they say what they leave out.
 go_tools() {
-  PROVOST_ORACLE=$(testkit/build-go.sh oracle | tail -1)
+  PROVOST_ORACLE=$(testkit/build-go.sh oracle) || return 1
   export PROVOST_ORACLE
   if [ -z "${KUBECONFIG:-}${KUBEBUILDER_ASSETS:-}" ]; then
-    PROVOST_CONTROLPLANE=$(testkit/build-go.sh controlplane | tail -1)
+    PROVOST_CONTROLPLANE=$(testkit/build-go.sh controlplane) || return 1
     export PROVOST_CONTROLPLANE
   fi
 }
 
+# The fixtures violate policies on purpose: 1 is the right answer.
+first_steps() {
+  local code=0
+  target/debug/provost scan testkit/fixtures >/dev/null || code=$?
+  [ "$code" = 1 ] || { echo "provost scan testkit/fixtures exited $code, expected 1"; return 1; }
+}
+
 opa_tests() {
-  "$PROVOST_ORACLE" fmt policies
-  "$PROVOST_ORACLE" check policies
-  "$PROVOST_ORACLE" test policies --ignore '*.yaml'
-  "$PROVOST_ORACLE" examples policies
+  "$PROVOST_ORACLE" fmt policies &&
+    "$PROVOST_ORACLE" check policies &&
+    "$PROVOST_ORACLE" test policies --ignore '*.yaml' &&
+    "$PROVOST_ORACLE" examples policies
 }
 
 command -v cargo >/dev/null || { echo "cargo is not installed: see https://rustup.rs"; exit 2; }
@@ -58,6 +66,8 @@ step "build" cargo build --workspace --all-targets --locked
 step "tests" cargo test --workspace --locked
 [ -z "${PROVOST_ORACLE:-}" ] || step "policy tests by OPA" opa_tests
 step "policy tests by provost" target/debug/provost test policies
+step "first steps of the README" first_steps
+step "demo" target/debug/provost demo --check
 
 printf '\nTime of each step:\n'
 printf '%s\n' "${summary[@]}"

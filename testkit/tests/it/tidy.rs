@@ -196,6 +196,32 @@ fn no_name_says_nothing() {
     report("a folder or file name says nothing", &broken);
 }
 
+/// Each code has a row in docs/protocol.md with the status that `proto` gives it.
+#[test]
+fn every_code_is_documented_as_it_is() {
+    let page = fs::read_to_string(root().join("docs/protocol.md")).expect("the page");
+    let broken: Vec<_> = provost_model::Code::ALL
+        .iter()
+        .map(|code| (code, format!("| `{code}` | {} |", status_name(*code))))
+        .filter(|(_, row)| !page.contains(row.as_str()))
+        .map(|(code, row)| format!("{code}: no row that begins with {row}"))
+        .collect();
+    report("docs/protocol.md and the codes differ", &broken);
+}
+
+/// As gRPC writes it: `INVALID_ARGUMENT`.
+fn status_name(code: provost_model::Code) -> String {
+    let name = format!("{:?}", provost_proto::status::grpc(code));
+    let mut text = String::new();
+    for character in name.chars() {
+        if character.is_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.push(character.to_ascii_uppercase());
+    }
+    text
+}
+
 #[test]
 fn the_checks_themselves_see_what_they_should() {
     assert!(names_library("use regorus::Value;", "regorus"));

@@ -111,7 +111,7 @@ fn violations(fleet: &Fleet, say: &Narrator) -> anyhow::Result<()> {
         let text =
             |pointer: &str| finding.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let line = format!("{:8} {} · {}", text("/severity"), text("/policy"), text("/message"));
-        by_cluster.entry(text("/cluster/name")).or_default().push(line);
+        by_cluster.entry(text("/clusterName")).or_default().push(line);
     }
     for (cluster, lines) in by_cluster {
         for line in lines {
@@ -157,7 +157,8 @@ fn tamper(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::Re
     fleet.provost(say, &["bundle", "sign", "v3", "--key", "policy.key.json"])?;
     alter_one_byte(&fleet.path("v3/blobs"))?;
     let reason = fleet.refusal(say, &["bundle", "publish", "v3", "--root", "root.json"])?;
-    say.good(&format!("refused: {}", reason.lines().next().unwrap_or_default()));
+    let first = reason.lines().next().unwrap_or_default();
+    say.good(&format!("refused: {}", first.trim_start_matches("error: ")));
     wait_for_version(fleet, 2, &|_| true)?;
     wait_for_numbers(fleet, expected)?;
     say.good("bundle v2 stays in force everywhere");
