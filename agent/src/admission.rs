@@ -7,6 +7,8 @@
 mod answer;
 mod certificate;
 mod decision;
+mod door;
+pub mod manifest;
 mod record;
 mod registration;
 mod review;
@@ -33,6 +35,7 @@ use tokio::sync::watch;
 use crate::report::Reporter;
 pub use certificate::{Certificate, Error as CertificateError};
 use decision::Decision;
+pub use door::Door;
 pub use registration::{Endpoint, Registration};
 use review::Request;
 

@@ -8,6 +8,7 @@ use provost_runtime::config::{Overrides, process_environment};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::admission::manifest;
 use crate::config::{Config, ENVIRONMENT_PREFIX};
 use crate::run::ADMIN_ADDRESS_FILE;
 use crate::status::{self, Status};
@@ -28,7 +29,16 @@ pub enum Command {
     /// Say how the agent is: from its admin port, or from its data folder when it does not run.
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArguments),
+    /// Print the registration that makes the API server ask this agent.
+    #[command(after_help = MANIFEST_EXAMPLES)]
+    WebhookManifest(manifest::Arguments),
 }
+
+const MANIFEST_EXAMPLES: &str = "Examples:
+  provost-agent webhook-manifest --config agent.yaml | kubectl apply -f -
+  provost-agent webhook-manifest --config agent.yaml --url https://127.0.0.1:9443/validate
+
+The kinds are those of the policies in force: print it again after a bundle that adds kinds.";
 
 const RUN_EXAMPLES: &str = "Examples:
   provost-agent run --config /etc/provost/agent.yaml
@@ -94,7 +104,7 @@ impl Run {
 }
 
 impl SettingsFlags {
-    fn overrides(&self) -> Overrides {
+    pub(crate) fn overrides(&self) -> Overrides {
         let skip = ["PROVOST_AGENT_CONFIG"];
         Overrides::environment(ENVIRONMENT_PREFIX, &skip, process_environment()).flag(
             "--data-dir",

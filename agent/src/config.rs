@@ -31,6 +31,8 @@ pub struct Settings {
     pub token_file: Option<PathBuf>,
     pub source: Option<Source>,
     pub admin: Admin,
+    /// Unset: the agent answers no admission reviews.
+    pub admission: Option<Admission>,
     /// `http://[user:password@]host:port`; empty: none.
     pub proxy: String,
     pub spool: Spool,
@@ -74,6 +76,26 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
+/// The port on which the API server asks. It may listen anywhere: TLS is always on, and what it
+/// answers is no secret of the cluster to the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admission {
+    /// Port 0 takes a free one; the address is written to `admission.addr` in the data folder.
+    pub listen: SocketAddr,
+    /// Names in the certificate, as the API server calls the agent.
+    pub names: Vec<String>,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 9443)),
+            names: vec!["provost-agent.provost-system.svc".to_owned()],
+        }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spool {
@@ -102,6 +124,7 @@ impl Default for Settings {
             token_file: None,
             source: None,
             admin: Admin::default(),
+            admission: None,
             proxy: String::new(),
             spool: Spool::default(),
             reconnect: Reconnect::default(),
@@ -138,6 +161,7 @@ pub struct Config {
     pub token: Option<Token>,
     pub source: Source,
     pub admin_listen: SocketAddr,
+    pub admission: Option<Admission>,
     pub proxy: Option<Proxy>,
     pub spool_max_bytes: u64,
     pub reconnect_first: Duration,
@@ -162,6 +186,7 @@ impl Config {
             token_file,
             source,
             admin,
+            admission,
             proxy,
             spool,
             reconnect,
@@ -197,6 +222,7 @@ impl Config {
             token: read_token(&token, token_file.as_deref())?,
             source,
             admin_listen: admin.listen,
+            admission,
             proxy,
             spool_max_bytes: spool.max_bytes,
             reconnect_first: Duration::from_millis(first_ms),
@@ -241,13 +267,24 @@ fn read_token(token: &str, file: Option<&Path>) -> Result<Option<Token>, Error> 
 
 /// Over what changes the agent's behaviour; no secret goes in, so that none can be guessed back.
 fn digest(settings: &Settings) -> Digest {
-    let Settings { name, hubs, source, admin, spool, reconnect, data_dir: _, token: _, .. } =
-        settings;
+    let Settings {
+        name,
+        hubs,
+        source,
+        admin,
+        admission,
+        spool,
+        reconnect,
+        data_dir: _,
+        token: _,
+        ..
+    } = settings;
     let parts = serde_json::json!({
         "name": name,
         "hubs": hubs,
         "source": source,
         "admin": admin.listen,
+        "admission": admission,
         "spool": spool.max_bytes,
         "reconnect": [reconnect.first_ms, reconnect.cap_ms],
     });

@@ -21,6 +21,7 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(arguments) => return run(&arguments).await,
         Command::Status(arguments) => arguments.run().await,
+        Command::WebhookManifest(arguments) => arguments.run().await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -14,12 +14,13 @@ use provost_model::{ClusterId, InstanceId};
 use provost_proto::enrol::Facts;
 use provost_runtime::admin::{self, Health};
 use provost_runtime::backoff::Backoff;
-use provost_runtime::clock::SharedClock;
+use provost_runtime::clock::{SharedClock, System};
 use provost_runtime::metrics::Registry;
 use provost_runtime::tasks::{OnEnd, Tasks};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::admission::Door;
 use crate::bundles::{Bundles, Offer, Store, View};
 use crate::cluster::{self, ClusterSource};
 use crate::config::{Config, Source as SourceSettings};
@@ -138,7 +139,12 @@ impl Agent {
         let bundles = bundles(&ground, &plane, &facts).await;
         let (sets, view) = (bundles.sets(), bundles.view());
         if let Some(recording) = recording {
-            recording.evaluate(&config.source, &sets, tasks)?;
+            let reporter = recording.reporter.clone();
+            let evaluator = recording.evaluate(&config.source, &sets, tasks)?;
+            if let Some(settings) = &config.admission {
+                let door = Door { settings, data_dir: &data_dir, registry: &registry, tasks };
+                door.open(evaluator, sets.clone(), reporter, Arc::clone(&clock)).await?;
+            }
         }
         let (link, link_seen) = watch::channel(Link {
             enrolled: ground.cluster().is_some(),
@@ -168,6 +174,24 @@ impl Agent {
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { instance, admin_address, board, sets, _lock: lock })
     }
+}
+
+/// The policies that were last in force, read from the data folder; none before the first bundle.
+/// Does not disturb an agent that runs over it.
+pub async fn last_good_set(
+    data_dir: &Path,
+    journal: Arc<dyn Journal>,
+) -> anyhow::Result<Option<Arc<CompiledSet>>> {
+    if !data_dir.join("bundles").is_dir() {
+        return Ok(None);
+    }
+    let clock = System::shared();
+    let ground = Ground::open(data_dir, &clock)?;
+    let mut bundles = Bundles::new(ground.store.clone(), ground.trust.clone(), journal, None);
+    bundles.load_last_good(ground.cluster()).await?;
+    let active = bundles.view().borrow().active.is_some();
+    let set = bundles.sets().borrow().clone();
+    Ok(active.then_some(set))
 }
 
 /// With the last good bundle in force, where there is one that can be used.

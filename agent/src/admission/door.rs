@@ -1,0 +1,55 @@
+//! Opens the admission port: its certificate, its listener, and where others find it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use provost_engine::{CompiledSet, Evaluator};
+use provost_runtime::clock::SharedClock;
+use provost_runtime::metrics::Registry;
+use provost_runtime::tasks::Tasks;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::{Admission, Certificate, serve};
+use crate::config;
+use crate::disk;
+use crate::report::Reporter;
+
+/// In the data folder: where the admission port listens.
+pub const ADDRESS_FILE: &str = "admission.addr";
+/// In the data folder: the certificate.
+pub(super) const FOLDER: &str = "admission";
+
+pub struct Door<'a> {
+    pub settings: &'a config::Admission,
+    pub data_dir: &'a Path,
+    pub registry: &'a Registry,
+    pub tasks: &'a Tasks,
+}
+
+impl Door<'_> {
+    pub async fn open(
+        self,
+        evaluator: Evaluator,
+        sets: watch::Receiver<Arc<CompiledSet>>,
+        reporter: Reporter,
+        clock: SharedClock,
+    ) -> anyhow::Result<()> {
+        let config::Admission { listen, names } = self.settings;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen} (admission.listen)"))?;
+        let address = listener.local_addr()?;
+        let now = i64::try_from(clock.wall_secs()).unwrap_or(i64::MAX);
+        let certificate = Certificate::load_or_create(&self.data_dir.join(FOLDER), names, now)?;
+        let admission =
+            Admission::new(evaluator, sets, Some(reporter), Arc::clone(&clock), self.registry);
+        serve(admission, listener, &certificate, clock, self.tasks)?;
+        let path = self.data_dir.join(ADDRESS_FILE);
+        disk::replace(&path, format!("{address}\n").as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        tracing::info!(%address, "admission reviews are answered");
+        Ok(())
+    }
+}
