@@ -14,27 +14,30 @@ use provost_runtime::tls::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+/// SHA-256 of the certificate's public key: replicas of one cluster have their own.
+type Key = [u8; 32];
+
 /// Connections of one agent; the newest win.
 pub const MAX_PER_AGENT: usize = 2;
 
-/// Open connections by what the certificate says it is.
+/// Open connections by the key of their certificate.
 #[derive(Clone, Debug, Default)]
 pub struct Connections {
     open: Arc<Mutex<Open>>,
 }
 
 /// Oldest first, each with a number of its own and what cuts it.
-type Open = HashMap<String, VecDeque<(u64, CancellationToken)>>;
+type Open = HashMap<Key, VecDeque<(u64, CancellationToken)>>;
 
 impl Connections {
     /// Takes the connection in; its agent's oldest one beyond the limit is cut.
     pub fn admit(&self, connection: Connection, age: Duration) -> Limited {
         let token = CancellationToken::new();
         let serial = rand::random();
-        let key = connection.peer().identity.as_ref().map(|identity| identity.spiffe.to_string());
-        if let Some(key) = &key {
+        let key = connection.peer().identity.as_ref().map(|identity| identity.public_key_sha256);
+        if let Some(key) = key {
             let mut open = self.lock();
-            let queue = open.entry(key.clone()).or_default();
+            let queue = open.entry(key).or_default();
             queue.push_back((serial, token.clone()));
             while queue.len() > MAX_PER_AGENT {
                 if let Some((_, oldest)) = queue.pop_front() {
@@ -46,7 +49,7 @@ impl Connections {
             connection,
             cut: Box::pin(token.cancelled_owned()),
             age: Box::pin(tokio::time::sleep(age)),
-            place: Place { connections: self.clone(), key, serial },
+            _place: Place { connections: self.clone(), key, serial },
         }
     }
 
@@ -58,18 +61,18 @@ impl Connections {
 /// Leaves the table when dropped.
 struct Place {
     connections: Connections,
-    key: Option<String>,
+    key: Option<Key>,
     serial: u64,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(key) = &self.key else { return };
+        let Some(key) = self.key else { return };
         let mut open = self.connections.lock();
-        if let Some(queue) = open.get_mut(key) {
+        if let Some(queue) = open.get_mut(&key) {
             queue.retain(|(serial, _)| *serial != self.serial);
             if queue.is_empty() {
-                open.remove(key);
+                open.remove(&key);
             }
         }
     }
@@ -80,7 +83,7 @@ pub struct Limited {
     connection: Connection,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     age: Pin<Box<tokio::time::Sleep>>,
-    place: Place,
+    _place: Place,
 }
 
 impl Limited {
@@ -91,7 +94,9 @@ impl Limited {
 
 impl std::fmt::Debug for Limited {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Limited").field("agent", &self.place.key).finish_non_exhaustive()
+        f.debug_struct("Limited")
+            .field("agent", &self.connection.peer().address)
+            .finish_non_exhaustive()
     }
 }
 

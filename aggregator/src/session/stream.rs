@@ -135,7 +135,7 @@ impl Session {
             tokio::select! {
                 biased;
                 why = ended(&mut end) => return Err(end_refusal(why)),
-                () = &mut age => return Err(old_age()),
+                () = &mut age => return self.grow_old().await,
                 _ = check.tick() => self.check().await?,
                 _ = refresh.tick() => self.offer(true).await?,
                 changed = published.changed() => {
@@ -149,6 +149,17 @@ impl Session {
                 },
             }
         }
+    }
+
+    /// A session that nobody took over in all its life: the suspicion is over, unless an operator has to decide.
+    async fn grow_old(&self) -> Result<()> {
+        let speaker = self.caller.speaker;
+        let instance = self.hub.store.instance(speaker.cluster, speaker.instance).await?;
+        if instance.is_some_and(|instance| instance.quarantine.is_none()) {
+            let (code, now_ms) = (Code::CloneSuspected.as_str(), self.hub.clock.wall_ms());
+            self.hub.store.resolve(speaker.cluster, speaker.instance, code, now_ms).await?;
+        }
+        Err(old_age())
     }
 
     async fn welcome(&mut self, pushed_aside: Option<Duration>) -> Result<()> {

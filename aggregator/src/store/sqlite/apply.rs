@@ -233,6 +233,16 @@ async fn save_cluster(
     .execute(&mut *tx)
     .await?;
     if let Some((valid_at_ms, not_evaluated)) = snapshot {
+        // Whatever could not be read before was stated anew.
+        sqlx::query(
+            "UPDATE alarms SET resolved_at_ms = $3 WHERE cluster_id = $1 AND instance_id = $2 \
+             AND resolved_at_ms IS NULL AND code IN ('SNAPSHOT_INCOMPLETE', 'RECORD_INVALID')",
+        )
+        .bind(batch.cluster.to_string())
+        .bind(batch.instance.to_string())
+        .bind(now_ms)
+        .execute(&mut *tx)
+        .await?;
         save_not_evaluated(tx, batch, valid_at_ms, &not_evaluated).await?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use provost_aggregator::store::Store;
 use provost_aggregator::store::identity::Reentry;
-use provost_aggregator::store::reports::Ingested;
+use provost_aggregator::store::reports::{AlarmRow, Ingested};
 use provost_model::{Digest, InstanceId, NotEvaluated, NotEvaluatedReason, Outcome, RecordBody};
 use provost_trust::KeyPair;
 
@@ -95,7 +95,16 @@ pub async fn an_incomplete_snapshot_closes_nothing(fixture: Fixture) {
     let taken = take(store, &mut chain, vec![stated.remove(1)]).await;
     assert!(asks_for_resync(&taken), "{taken:?}");
     assert_eq!(open_findings(store).await, 2, "old and a");
+    let open = |alarms: Vec<AlarmRow>| {
+        alarms.iter().filter(|alarm| alarm.resolved_at_ms.is_none()).count()
+    };
+    assert_eq!(open(store.alarms(None).await.unwrap()), 1);
     assert!(store.cluster(chain.cluster).await.unwrap().unwrap().snapshot_at_ms.is_none());
+    // A complete one puts everything right.
+    let taken = take(store, &mut chain, snapshot(4, &pods, Vec::new())).await;
+    assert!(!asks_for_resync(&taken), "{taken:?}");
+    assert_eq!(open_findings(store).await, 1);
+    assert_eq!(open(store.alarms(None).await.unwrap()), 0);
 }
 
 pub async fn an_elision_within_a_snapshot_voids_it(fixture: Fixture) {
