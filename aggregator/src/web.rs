@@ -1,12 +1,14 @@
 //! The hub's web listener: API and pages behind one gate.
 //!
-//! Invariants: the gate is the outermost layer, so that nothing answers before it; an address that
+//! Invariants: nothing answers before the gate (what lies around it only changes how a problem looks); an address that
 //! another machine reaches is served with TLS or not at all.
 
 use std::net::SocketAddr;
 
 use axum::Router;
-use axum::middleware;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 
 use crate::api::gate::{Gate, gate};
 use crate::api::hub::Hub;
@@ -26,8 +28,16 @@ pub fn router(hub: Hub) -> (Router, Vec<Route>) {
         })
         .layer(api::body_limit())
         .layer(middleware::from_fn_with_state(state, gate))
+        .layer(middleware::from_fn(problems_as_pages))
         .with_state(hub);
     (router, routes)
+}
+
+/// Who asked for a page gets pages; programs and forms of the API get problem documents.
+async fn problems_as_pages(request: Request, next: Next) -> Response {
+    let page = !request.uri().path().starts_with("/api/");
+    let response = next.run(request).await;
+    if page { ui::shell::as_page(response) } else { response }
 }
 
 /// Plain text would show tokens and cookies to everybody on the way.

@@ -51,6 +51,8 @@ pub struct ClusterCounts {
     pub approved: u64,
     pub fresh: u64,
     pub stale: u64,
+    /// Approved and heard, but no complete snapshot has come yet: nothing is known of them.
+    pub without_snapshot: u64,
     pub pending: u64,
     pub rejected: u64,
     pub revoked: u64,
@@ -139,6 +141,7 @@ fn counts(view: &FleetView) -> ClusterCounts {
         approved,
         fresh,
         stale: approved - fresh,
+        without_snapshot: view.count(|v| v.fresh && v.cluster.snapshot_at_ms.is_none()),
         pending: with(ClusterStatus::Pending),
         rejected: with(ClusterStatus::Rejected),
         revoked: with(ClusterStatus::Revoked),

@@ -67,6 +67,19 @@ impl IntoResponse for PageError {
     }
 }
 
+/// A problem that a handler or the gate answered, as a page; its headers stay.
+#[must_use]
+pub fn as_page(mut response: Response) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let mut page = PageError(problem).into_response();
+    for (name, value) in response.headers() {
+        if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
+            page.headers_mut().insert(name, value.clone());
+        }
+    }
+    page
+}
+
 pub type PageResult<T> = Result<Html<T>, PageError>;
 
 /// Header, navigation and footer.

@@ -53,6 +53,8 @@ async fn every_route_asks_who_is_there() {
         if page {
             assert_eq!(answer.status, 303, "{what}");
             assert!(answer.header("location").starts_with("/login"), "{what}");
+        } else if !path.starts_with("/api/") {
+            assert_eq!(answer.status, 401, "{what}");
         } else {
             assert_eq!(answer.status, 401, "{what}");
             assert_eq!(answer.header("content-type"), "application/problem+json", "{what}");

@@ -177,8 +177,15 @@ async fn what_does_not_exist_is_not_found() {
         "/static/../Cargo.toml".to_owned(),
         "/nowhere".to_owned(),
     ] {
-        assert_eq!(fleet.get(&path).await.status, 404, "{path}");
+        let answer = fleet.get(&path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.header("content-type").starts_with("text/html"), "{path}");
+        assert!(text(&answer.body).contains("There is no such page"), "{path}");
+        assert!(answer.header("content-security-policy").contains("'none'"), "{path}");
     }
+    let bad = fleet.get("/findings?limit=0").await;
+    assert_eq!(bad.status, 400);
+    assert!(text(&bad.body).contains("limit must be from 1 to 500"), "{}", bad.body);
     let health = fleet.send(get("/healthz")).await;
     assert_eq!((health.status, &*health.body), (200, "ok\n"));
     assert!(

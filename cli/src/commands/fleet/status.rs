@@ -16,7 +16,8 @@ use crate::output::{self, Format, Output, Style, paint};
   provost fleet status -o json
 
 Exits 0 when every cluster was heard and nothing is open, 1 when findings are open, and 3 when not
-everything is known: a cluster is stale, records are missing, or a policy failed to evaluate.")]
+everything is known: a cluster is stale or has not reported whole yet, records are missing, or a
+policy failed to evaluate.")]
 pub struct Args {
     /// One cluster, by name or id.
     #[arg(long, value_name = "CLUSTER")]
@@ -59,6 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn judge(fleet: &Value) -> Exit {
     let unknown = count(fleet, "/clusters/stale")
+        + count(fleet, "/clusters/withoutSnapshot")
         + count(fleet, "/undeclaredGaps")
         + count(fleet, "/states/error");
     if unknown > 0 {
@@ -87,10 +89,11 @@ fn judge_cluster(detail: &Value) -> Exit {
 
 fn print_fleet(fleet: &Value) {
     println!(
-        "{} of {} clusters reporting, {} stale, {} waiting for approval",
+        "{} of {} clusters reporting, {} stale, {} not reported whole yet, {} waiting for approval",
         count(fleet, "/clusters/fresh"),
         count(fleet, "/clusters/approved"),
         count(fleet, "/clusters/stale"),
+        count(fleet, "/clusters/withoutSnapshot"),
         count(fleet, "/clusters/pending"),
     );
     println!(
