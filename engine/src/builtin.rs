@@ -7,6 +7,7 @@
 #[expect(clippy::unnecessary_wraps, reason = "the functions of the table have one type")]
 mod arithmetic;
 mod patterns;
+mod subset;
 #[expect(clippy::unnecessary_wraps, reason = "the functions of the table have one type")]
 mod text;
 mod units;
@@ -39,6 +40,7 @@ const FUNCTIONS: &[(&str, u8, Function)] = &[
     (AND, 2, arithmetic::and),
     ("ceil", 1, arithmetic::ceil),
     ("floor", 1, arithmetic::floor),
+    ("object.subset", 2, subset::subset),
     ("numbers.range", 2, arithmetic::range),
     ("to_number", 1, arithmetic::to_number),
     ("indexof", 2, text::index_of),

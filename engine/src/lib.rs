@@ -24,4 +24,4 @@ pub use evaluator::{Answer, Error as EvaluatorError, Evaluator, LaneLimits, Limi
 pub use input::{Cluster, policy_input};
 pub use object::{Error as ObjectError, MAX_DEPTH, Object};
 pub use review::Review;
-pub use set::{CompiledSet, Options, check, check_policy};
+pub use set::{CompiledSet, Options, check};

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use provost_bundle::{Bundle, Diagnostic, Policy};
+use provost_bundle::{Bundle, Diagnostic};
 use provost_model::policy::Checkpoint;
 use provost_model::verdict::{NotEvaluated, NotEvaluatedReason};
 use provost_model::{BindingId, Digest, KindSelector, PolicyId, PolicyMeta, PolicySet, Verdict};
@@ -198,9 +198,4 @@ impl fmt::Debug for CompiledSet {
 pub fn check(bundle: &Bundle) -> Vec<Diagnostic> {
     let set = CompiledSet::compile(bundle, &Cluster::default(), &Options::default());
     set.diagnostics
-}
-
-/// Whether the policy compiles, alone with its libraries.
-pub fn check_policy(policy: &Policy, bundle: &Bundle) -> Result<(), Vec<Diagnostic>> {
-    crate::unit::Unit::compile(policy, &bundle.libraries, None).map(drop)
 }
