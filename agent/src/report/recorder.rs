@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::outbox::{Outbox, Position};
 use super::pending::Pending;
-use super::records::Indexed;
+use super::records::{Indexed, split};
 use super::reporter::Reporter;
 use super::seen::Seen;
 use crate::source::Unavailable;
@@ -343,8 +343,9 @@ impl Recorder {
     }
 
     fn event(&mut self, class: Class, body: RecordBody) {
-        let record = Record { header: self.header(class), body };
-        self.pending.event(record);
+        for record in split(Record { header: self.header(class), body }) {
+            self.pending.event(record);
+        }
         self.stirred();
     }
 

@@ -125,3 +125,99 @@ fn shortened(mut record: Record) -> Record {
     }
     record
 }
+
+#[cfg(test)]
+mod tests {
+    use provost_model::id::BootId;
+    use provost_model::policy::Checkpoint;
+    use provost_model::record::{Class, ClockQuality, RecordHeader};
+    use provost_model::subject::ResourceRef;
+    use provost_model::{Action, Finding, Fingerprint, Path, Severity};
+
+    use super::*;
+
+    fn verdict(binding: u32, findings: u8, patch_bytes: usize) -> ReportedVerdict {
+        let finding = |number| Finding {
+            fingerprint: Fingerprint::from_bytes([number; 16]),
+            path: Path::default(),
+            message: "m".repeat(1000),
+            patch: Some(serde_json::json!(["p".repeat(patch_bytes)])),
+            line: None,
+        };
+        ReportedVerdict {
+            binding,
+            outcome: Outcome::Fail,
+            previous: None,
+            action: Action::Deny,
+            severity: Severity::High,
+            findings: (0..findings).map(finding).collect(),
+            findings_total: findings.into(),
+            message: String::new(),
+            code: String::new(),
+            underlying: None,
+        }
+    }
+
+    fn record(verdicts: Vec<ReportedVerdict>) -> Record {
+        let text = |text: &str| text.to_owned();
+        let subject = Subject::Kubernetes(ResourceRef {
+            group: String::new(),
+            kind: text("Pod"),
+            namespace: text("x"),
+            name: text("a"),
+        });
+        let attributes = Attributes::at(Checkpoint::Run);
+        let stated = Stated { subject, attributes, verdicts, passes: vec![90, 91] };
+        let header = RecordHeader {
+            seq: 1,
+            class: Class::P1,
+            boot: BootId::from_bytes([1; 16]),
+            monotonic_ms: 0,
+            wall_ms: 0,
+            clock_quality: ClockQuality::Local,
+            policy_set: None,
+            coalesced: 1,
+            exemption_id: String::new(),
+            trace_parent: String::new(),
+        };
+        Record { header, body: RecordBody::Verdict(stated.into_body()) }
+    }
+
+    fn bodies(records: Vec<Record>) -> Vec<VerdictRecord> {
+        let body = |record: Record| {
+            assert!(encoded_len(&record) <= MAX_RECORD_BYTES, "{}", encoded_len(&record));
+            let RecordBody::Verdict(body) = record.body else { panic!("not a verdict") };
+            body
+        };
+        records.into_iter().map(body).collect()
+    }
+
+    #[test]
+    fn what_fits_stays_one_record() {
+        let record = record(vec![verdict(0, 3, 10)]);
+        assert_eq!(split(record.clone()), [record]);
+    }
+
+    #[test]
+    fn verdicts_beyond_the_limit_go_into_further_records_and_none_is_lost() {
+        let bodies =
+            bodies(split(record((0..18).map(|binding| verdict(binding, 20, 10)).collect())));
+        assert!(bodies.len() > 1);
+        let bindings: Vec<u32> =
+            bodies.iter().flat_map(|body| &body.verdicts).map(|verdict| verdict.binding).collect();
+        assert_eq!(bindings, (0..18).collect::<Vec<_>>());
+        assert!(
+            bodies.iter().flat_map(|b| &b.verdicts).all(|verdict| verdict.findings.len() == 20)
+        );
+        let passes: Vec<u32> = bodies.iter().flat_map(|body| body.passes.clone()).collect();
+        assert_eq!(passes, [90, 91]);
+    }
+
+    #[test]
+    fn one_verdict_beyond_the_limit_loses_its_patches_and_keeps_its_total() {
+        let bodies = bodies(split(record(vec![verdict(0, 20, 4000)])));
+        let verdict = &bodies[0].verdicts[0];
+        assert_eq!((bodies.len(), verdict.findings.len(), verdict.findings_total), (1, 20, 20));
+        assert!(verdict.findings.iter().all(|finding| finding.patch.is_none()));
+    }
+}

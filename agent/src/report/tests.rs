@@ -533,3 +533,35 @@ fn noisy(set: &Arc<CompiledSet>, subject: u32, round: u32) -> Evaluated {
         verdicts: vec![verdict],
     }
 }
+
+/// Within one time of no link: what came and went is not said, what went and came back is both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn removals_coalesce_too() {
+    let place = Place::new(&[("a.yaml", map("a", "")), ("z.yaml", map("z", ""))]);
+    let running = place.start(set(&["team"])).await;
+    let mut hub = Hub::default();
+    hub.until(&running, |hub| hub.snapshots_ended() == 1).await;
+    let before = hub.transitions.len();
+    let mut wake = running.outbox.wake();
+    let mut stirred = async |change: &dyn Fn()| {
+        wake.mark_unchanged();
+        change();
+        tokio::time::timeout(BOUND, wake.changed()).await.unwrap().unwrap();
+    };
+    stirred(&|| place.write("b.yaml", &map("b", ""))).await;
+    stirred(&|| place.remove("a.yaml")).await;
+    stirred(&|| place.remove("b.yaml")).await;
+    stirred(&|| place.write("a.yaml", &map("a", "team: x"))).await;
+    stirred(&|| place.remove("z.yaml")).await;
+    hub.until(&running, |hub| hub.outcome("z", "label-team").is_none()).await;
+    assert_eq!(hub.outcome("a", "label-team"), Some(Outcome::Pass));
+    let records = &hub.transitions[before..];
+    let said = records.iter().map(|record| match &record.body {
+        RecordBody::SubjectRemoved { subject, .. } => format!("gone {subject}"),
+        RecordBody::Verdict(body) => format!("said {}", body.subject),
+        other => panic!("{other:?}"),
+    });
+    let said: Vec<_> = said.collect();
+    assert_eq!(said, ["gone ConfigMap x/a", "said ConfigMap x/a", "gone ConfigMap x/z"]);
+    running.stop().await;
+}

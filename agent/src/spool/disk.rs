@@ -131,7 +131,13 @@ impl Volume for Disk {
 
     fn save_manifest(&mut self, bytes: &[u8]) -> io::Result<()> {
         let new = self.directory.join("manifest.new");
-        write_synced(&new, bytes)?;
+        let written = write_synced(&new, bytes);
+        let is_full = written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::StorageFull);
+        if is_full && self.release_reserve() {
+            write_synced(&new, bytes)?;
+        } else {
+            written?;
+        }
         fs::rename(&new, self.directory.join("manifest"))?;
         sync_file(&self.directory)
     }

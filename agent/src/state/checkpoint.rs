@@ -14,7 +14,7 @@ use bytes::Bytes;
 use provost_model::{BindingId, Digest, PolicyId};
 use serde::{Deserialize, Serialize};
 
-use super::table::{Cell, Key, Parts, Stamp, Table};
+use super::table::{Cell, Entry, Key, Parts, Stamp, Table};
 
 const MAGIC: [u8; 2] = *b"PT";
 const VERSION: u8 = 1;
@@ -148,18 +148,9 @@ impl Writer {
         Ok(())
     }
 
-    fn subject(&mut self, key: &Key, entry: &super::Entry, parts: &Parts) -> io::Result<()> {
-        let mut payload = Vec::new();
-        put(&mut payload, key.as_str().as_bytes());
-        payload.extend(entry.stamp);
-        put(&mut payload, entry.uid.as_bytes());
-        let cells: Vec<u8> = entry.cells.iter().flat_map(|cell| cell.0.to_be_bytes()).collect();
-        put(&mut payload, &cells);
-        for part in parts {
-            put(&mut payload, part);
-        }
+    fn subject(&mut self, key: &Key, entry: &Entry, parts: &Parts) -> io::Result<()> {
         self.subjects += 1;
-        self.frame(b's', &payload)
+        self.frame(b's', &subject_payload(key, entry, parts))
     }
 
     fn finish(mut self) -> io::Result<u64> {
@@ -206,6 +197,19 @@ impl Reader {
             _ => Err(Error::Damaged("end")),
         }
     }
+}
+
+fn subject_payload(key: &Key, entry: &Entry, parts: &Parts) -> Vec<u8> {
+    let mut payload = Vec::new();
+    put(&mut payload, key.as_str().as_bytes());
+    payload.extend(entry.stamp);
+    put(&mut payload, entry.uid.as_bytes());
+    let cells: Vec<u8> = entry.cells.iter().flat_map(|cell| cell.0.to_be_bytes()).collect();
+    put(&mut payload, &cells);
+    for part in parts {
+        put(&mut payload, part);
+    }
+    payload
 }
 
 fn read_frame(stream: &mut impl Read) -> Result<(u8, Vec<u8>), Error> {
@@ -259,4 +263,87 @@ fn put(payload: &mut Vec<u8>, bytes: &[u8]) {
 fn take(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::from_text(&format!("apps\0Deployment\0shop\0{name}")).unwrap()
+    }
+
+    fn table() -> Table {
+        let mut table = Table::default();
+        for (number, name) in (1_u8..).zip(["a", "b", "c"]) {
+            let parts = vec![Bytes::from(vec![number; 100]), Bytes::from_static(b"second")];
+            table.put(key(name), [number; 16], "uid", vec![Cell(u64::from(number))], parts);
+        }
+        table
+    }
+
+    fn read(checkpoint: &Checkpoint) -> Result<(Header, Vec<Subject>), Error> {
+        let mut reader = checkpoint.read()?.expect("a checkpoint");
+        let mut subjects = Vec::new();
+        while let Some(subject) = reader.next_subject()? {
+            subjects.push(subject);
+        }
+        subjects.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok((reader.header().clone(), subjects))
+    }
+
+    #[test]
+    fn what_is_not_dirty_is_carried_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::at(folder.path().join("verdicts"));
+        let mut table = table();
+        let header = |table: &Table, seq| Header::of(table, 1, seq, None);
+        let first = header(&table, 5);
+        checkpoint.write(&mut table, &first).unwrap();
+        table.remove(&key("a"));
+        table.put(key("b"), [9; 16], "new", vec![Cell(9)], vec![Bytes::from_static(b"only")]);
+        let second = header(&table, 6);
+        checkpoint.write(&mut table, &second).unwrap();
+        assert!(!table.is_dirty());
+        let (found, subjects) = read(&checkpoint).unwrap();
+        assert_eq!(found, second);
+        let names: Vec<_> =
+            subjects.iter().map(|s| (s.key.subject().name, s.parts.len())).collect();
+        assert_eq!(names, [("b".to_owned(), 1), ("c".to_owned(), 2)]);
+        assert_eq!((subjects[0].uid.as_str(), subjects[0].stamp), ("new", [9; 16]));
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_passes_for_a_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::at(folder.path().join("verdicts"));
+        let mut table = table();
+        let header = Header::of(&table, 1, 5, None);
+        checkpoint.write(&mut table, &header).unwrap();
+        let sound = read(&checkpoint).unwrap();
+        let bytes = fs::read(&checkpoint.path).unwrap();
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            fs::write(&checkpoint.path, flipped).unwrap();
+            // A bit of the compression that changes nothing is none that matters.
+            assert!(read(&checkpoint).map_or(true, |found| found == sound), "at {at}");
+            fs::write(&checkpoint.path, &bytes[..at]).unwrap();
+            assert!(read(&checkpoint).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn golden() {
+        let mut table = table();
+        let entry = table.get(&key("a")).unwrap().clone();
+        let payload = subject_payload(&key("a"), &entry, &vec![Bytes::from_static(b"part")]);
+        assert_eq!(
+            hex::encode(&payload),
+            "0000001661707073004465706c6f796d656e740073686f70006101010101010101010101010101010101000000037569640000000800000000000000010000000470617274"
+        );
+        assert_eq!(subject(&payload).unwrap().uid, "uid");
+        table.remove(&key("a"));
+        assert_eq!(table.get(&key("a")), None);
+    }
 }
