@@ -12,6 +12,7 @@ use provost_aggregator::run::{self, Running as Hub};
 use provost_aggregator::store::Actor;
 use provost_aggregator::store::findings::{FindingFilter, FindingRow};
 use provost_aggregator::tokens::{self, TokenRequest};
+use provost_bundle::Bundle;
 use provost_bundle::contents::{Contents, Header};
 use provost_model::{ClusterId, LabelSelector, Labels};
 use provost_proto::token::Token;
@@ -26,21 +27,21 @@ const BOUND: Duration = Duration::from_secs(120);
 const DAY_S: i64 = 86_400;
 
 /// A hub with its signers.
-struct Fleet {
-    hub: Hub,
+pub(crate) struct Fleet {
+    pub hub: Hub,
     shutdown: Shutdown,
     root: provost_trust::Envelope,
     policy_key: KeyPair,
     folder: tempfile::TempDir,
 }
 
-struct Running {
-    agent: Agent,
+pub(crate) struct Running {
+    pub agent: Agent,
     tasks: Tasks,
 }
 
 impl Fleet {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         provost_runtime::tls::install_crypto_provider();
         let folder = tempfile::tempdir().unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
@@ -67,11 +68,13 @@ impl Fleet {
     }
 
     /// Publishes these policies of the library.
-    async fn publish(&self, policies: &[&str], version: u64) {
-        let library = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("policies");
+    pub async fn publish(&self, policies: &[&str], version: u64) {
         let ids: Vec<_> = policies.iter().map(|id| id.parse().unwrap()).collect();
-        let source = provost_bundle::source::read_dir(&library).unwrap();
-        let contents = Contents::of(&source.into_bundle().narrowed_to(&ids));
+        self.publish_bundle(&library().narrowed_to(&ids), version).await;
+    }
+
+    pub async fn publish_bundle(&self, bundle: &Bundle, version: u64) {
+        let contents = Contents::of(bundle);
         let now = Timestamp::from_unix_ms(System::new().wall_ms());
         let manifest = contents.manifest(Header {
             channel: "stable".to_owned(),
@@ -94,7 +97,7 @@ impl Fleet {
         publish(&self.hub.hub, request, &Actor::token("tester")).await.unwrap();
     }
 
-    async fn token(&self) -> Token {
+    pub async fn token(&self) -> Token {
         let labels = Labels::from([("site".to_owned(), "edge".to_owned())]);
         let request = TokenRequest { display_name: "edge-1".to_owned(), labels, life_s: None };
         let created =
@@ -118,14 +121,19 @@ impl Fleet {
     }
 
     async fn agent(&self, token: Option<&Token>) -> Running {
+        let source = Source::Manifests(Manifests {
+            dir: self.manifests(),
+            namespace: String::new(),
+            rescan_ms: 200,
+        });
+        self.agent_over(source, token).await
+    }
+
+    pub async fn agent_over(&self, source: Source, token: Option<&Token>) -> Running {
         let mut settings = Settings {
             data_dir: self.folder.path().join("agent"),
             name: "edge-1".to_owned(),
-            source: Some(Source::Manifests(Manifests {
-                dir: self.manifests(),
-                namespace: String::new(),
-                rescan_ms: 200,
-            })),
+            source: Some(source),
             token: token.map(|token| token.to_text().to_string()).unwrap_or_default(),
             ..Settings::default()
         };
@@ -161,7 +169,7 @@ impl Fleet {
     }
 
     /// Waits until the hub has everything that the agent recorded.
-    async fn settled(&self, running: &Running) -> u64 {
+    pub async fn settled(&self, running: &Running) -> u64 {
         let mut position = running.agent.board.position.clone();
         let done = position.wait_for(|position| position.records == 0 && position.last_seq > 0);
         let last = tokio::time::timeout(BOUND, done).await.unwrap().unwrap().last_seq;
@@ -171,18 +179,18 @@ impl Fleet {
         stored.seq
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.trigger();
         self.hub.wait().await.unwrap();
     }
 }
 
 impl Running {
-    fn cluster(&self) -> ClusterId {
+    pub fn cluster(&self) -> ClusterId {
         self.agent.board.status().cluster.unwrap()
     }
 
-    async fn active(&self, version: u64) {
+    pub async fn active(&self, version: u64) {
         let mut view = self.agent.board.bundles.clone();
         let is = |view: &provost_agent::bundles::View| {
             view.active.as_ref().is_some_and(|active| active.version == version)
@@ -191,10 +199,16 @@ impl Running {
         assert!(waited.is_ok(), "version {version} not active: {:?}", self.agent.board.status());
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.tasks.shutdown().trigger();
         self.tasks.join(Duration::from_secs(20)).await.unwrap();
     }
+}
+
+/// The whole library, as it stands in the tree.
+pub(crate) fn library() -> Bundle {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("policies");
+    provost_bundle::source::read_dir(&folder).unwrap().into_bundle()
 }
 
 fn pod(name: &str, host_network: bool) -> String {
