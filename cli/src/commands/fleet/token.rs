@@ -106,8 +106,13 @@ fn create(args: &CreateArgs) -> anyhow::Result<Exit> {
         "ttlS": args.ttl.map(Lifetime::seconds),
     });
     let issued: Issued = hub.post("/api/v1/enrol-tokens", &body)?;
+    let hubs = if args.hubs.is_empty() { issued.hubs } else { args.hubs.clone() };
+    anyhow::ensure!(
+        !hubs.is_empty(),
+        "the hub does not say where agents reach it: give --hub https://HOST:PORT, or set agents.urls in its settings"
+    );
     let token = Token {
-        hubs: if args.hubs.is_empty() { issued.hubs } else { args.hubs.clone() },
+        hubs,
         trust_domain: issued.trust_domain,
         ca_sha256: issued.ca_digest.parse().context("the hub's CA digest")?,
         root_sha256: root.digest(),
