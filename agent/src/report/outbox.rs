@@ -132,8 +132,8 @@ impl Outbox {
 
     /// The next batch from `seq` on: at most [`MAX_BATCH_RECORDS`] records or [`MAX_BATCH_BYTES`].
     /// Pending changes are sealed when `seq` is past the last record. Where `seq` is held no more,
-    /// the batch starts with an Elision and a snapshot follows; the value before it is all zero
-    /// where it is not known any more. None: nothing to send now; wait for [`Outbox::wake`].
+    /// the batch starts with an Elision that may begin before `seq`, and a snapshot follows. None:
+    /// nothing to send now; wait for [`Outbox::wake`].
     pub async fn batch_from(&self, seq: u64) -> Option<SealedBatch> {
         let seq = seq.max(1);
         if seq > self.spool.announced().borrow().extent.last.seq {
@@ -188,19 +188,17 @@ impl Outbox {
         }
     }
 
+    /// The hub was restored from a backup that is older than the tail. What the chain was before
+    /// `seq` is not known any more; what it was before the first record always is.
     async fn gone(&self, seq: u64, first_held: u64) -> Option<Vec<spool::Item>> {
-        let before = match seq {
-            1 => Some(chain::GENESIS),
-            _ => self.spool.chain_at(seq - 1).await.ok().flatten(),
-        };
         let after = self.spool.chain_at(first_held - 1).await.ok().flatten()?;
         let snapshot = Control::Snapshot(SnapshotReason::Elision);
         // A queue that is full of events has a snapshot in its future anyhow: the hub asks again.
         let _ = self.control.try_send(snapshot);
         Some(vec![spool::Item::Elision(Elision {
-            from_seq: seq,
+            from_seq: 1,
             to_seq: first_held - 1,
-            chain_before: before.unwrap_or(chain::GENESIS),
+            chain_before: chain::GENESIS,
             chain_after: after,
             reason: ElisionReason::Cap,
             counts: Tally::unknown(Class::P1, first_held - seq).to_counts(),

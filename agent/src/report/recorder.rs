@@ -190,6 +190,7 @@ impl Recorder {
     /// Runs until shutdown; then seals and saves what is there.
     pub async fn run(mut self, shutdown: Shutdown) {
         self.mode(ModeEvent::Started, "agent", env!("CARGO_PKG_VERSION"));
+        self.seal().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut announced = self.spool.announced();

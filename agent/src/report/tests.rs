@@ -490,6 +490,15 @@ async fn an_overflow_is_declared_and_healed_by_a_snapshot() {
     assert_eq!(modes.len(), rounds as usize, "no P0 record was lost");
     assert_eq!(hub.state.len(), 30);
     assert!(hub.state.values().all(|state| state["label-team"] == Outcome::Fail));
+
+    // A hub restored from a backup older than the tail: declared from the start, and the chain fits.
+    let first_held = ends.outbox.position().borrow().first_held_seq;
+    assert!(first_held > 5, "the acknowledged tail was cut");
+    let batch = ends.outbox.batch_from(5).await.unwrap();
+    assert_eq!((batch.first_seq, batch.last_seq), (1, first_held - 1));
+    assert_eq!(batch.prev_head, chain::GENESIS);
+    let next = ends.outbox.batch_from(first_held).await.unwrap();
+    assert_eq!(next.prev_head, batch.head);
     tasks.shutdown().trigger();
     tasks.join(BOUND).await.unwrap();
 }
