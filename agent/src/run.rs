@@ -7,6 +7,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use provost_engine::CompiledSet;
@@ -16,6 +17,7 @@ use provost_runtime::admin::{self, Health};
 use provost_runtime::backoff::Backoff;
 use provost_runtime::clock::{SharedClock, System};
 use provost_runtime::metrics::Registry;
+use provost_runtime::shutdown::Shutdown;
 use provost_runtime::tasks::{OnEnd, Tasks};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -39,6 +41,8 @@ pub const ADMIN_ADDRESS_FILE: &str = "admin.addr";
 const LOCK_FILE: &str = "lock";
 /// Assignments that wait while one is worked on.
 const OFFERS_QUEUE: usize = 4;
+/// What the API server gets to say which cluster it is.
+const FACTS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running agent. It ends with the shutdown of its tasks.
 pub struct Agent {
@@ -164,6 +168,8 @@ impl Agent {
         let wires = Wires { plane, view, offers, health: health.clone(), link, clock };
         let uplink = uplink(ground, config, facts, wires, &registry, tasks)?;
         let shutdown = tasks.shutdown();
+        let ready = readiness(board.bundles.clone(), health.clone(), shutdown.clone());
+        tasks.spawn_infallible("readiness", OnEnd::ShutDown, ready);
         tasks.spawn_infallible("bundles", OnEnd::ShutDown, bundles.run(offered, shutdown.clone()));
         tasks.spawn_infallible("uplink", OnEnd::ShutDown, uplink.run());
         let admin_address = admin.local_addr()?;
@@ -192,6 +198,19 @@ pub async fn last_good_set(
     let active = bundles.view().borrow().active.is_some();
     let set = bundles.sets().borrow().clone();
     Ok(active.then_some(set))
+}
+
+/// An agent is ready when a bundle is in force.
+async fn readiness(mut view: watch::Receiver<View>, health: Health, shutdown: Shutdown) {
+    loop {
+        let active = view.borrow_and_update().active.clone();
+        let detail = active.as_ref().map_or("none in force yet", |_| "");
+        health.set("bundle", active.is_some(), detail);
+        if !matches!(shutdown.or(view.changed()).await, Some(Ok(()))) {
+            // Without its bundles the agent is going down.
+            return shutdown.wait().await;
+        }
+    }
 }
 
 /// With the last good bundle in force, where there is one that can be used.
@@ -287,14 +306,15 @@ async fn facts(config: &Config, identity: &Identity) -> Facts {
     let SourceSettings::Cluster(settings) = &config.source else { return facts };
     let settings = cluster::Settings { kubeconfig: settings.kubeconfig.clone(), context: None };
     let Ok(source) = ClusterSource::connect(&settings).await else { return facts };
-    match source.facts().await {
-        Ok(found) => {
+    match tokio::time::timeout(FACTS_TIMEOUT, source.facts()).await {
+        Ok(Ok(found)) => {
             if !found.cluster_uid.is_empty() {
                 facts.cluster_uid = found.cluster_uid;
             }
             facts.server_version = found.server_version;
         }
-        Err(error) => tracing::warn!(%error, "the API server did not say which cluster it is"),
+        Ok(Err(error)) => tracing::warn!(%error, "the API server did not say which cluster it is"),
+        Err(_) => tracing::warn!("the API server did not answer in time which cluster it is"),
     }
     facts
 }

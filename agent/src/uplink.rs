@@ -225,6 +225,7 @@ impl Uplink {
         tracing::info!(session = session.short(), hub = self.link.borrow().hub, "session open");
         self.metrics.connected.set(1);
         self.health.set_optional("hub", true, "");
+        self.report_certificate("");
         let cluster = self.membership.cluster();
         self.link.send_modify(|link| {
             link.enrolled = true;
@@ -250,13 +251,19 @@ impl Uplink {
     /// A renewal that fails is tried again later: half of the certificate's life is left.
     async fn renew(&mut self, mut client: link::Client) {
         match self.membership.renew(&mut client).await {
-            Ok(()) => tracing::info!("certificate renewed"),
-            Err(refusal) => tracing::warn!(%refusal, "certificate not renewed"),
+            Ok(()) => {
+                tracing::info!("certificate renewed");
+                self.report_certificate("");
+            }
+            Err(refusal) => {
+                tracing::warn!(%refusal, "certificate not renewed");
+                self.report_certificate(&format!("not renewed: {refusal}"));
+            }
         }
-        self.report_certificate();
     }
 
-    fn report_certificate(&self) {
+    fn report_certificate(&self, problem: &str) {
+        self.health.set_optional("certificate", problem.is_empty(), problem);
         let validity = self.membership.validity();
         self.link.send_modify(|link| {
             link.certificate_not_after_s = validity.map(|validity| validity.not_after);

@@ -356,7 +356,8 @@ impl Uplink {
     }
 
     fn capabilities(&self) -> Health {
-        let parts = self.health.parts().into_iter().filter(|(name, _)| *name != "hub");
+        let parts =
+            self.health.parts().into_iter().filter(|(name, _)| !matches!(*name, "hub" | "bundle"));
         let capability = |(name, part): (&str, provost_runtime::admin::Part)| CapabilityHealth {
             capability: name.to_owned(),
             healthy: part.healthy,

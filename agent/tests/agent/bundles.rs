@@ -94,6 +94,43 @@ async fn an_assigned_bundle_goes_into_force_and_survives_without_the_hub() {
     agent.stop().await;
 }
 
+/// A key of the policy role is replaced: what it signed stays in force, also over a restart, but
+/// nothing new of it is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_root_ends_old_keys_and_not_what_is_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, agent) = enrolled(folder.path()).await;
+    publish(&hub, 1);
+    agent.active(1).await;
+    let new_key = provost_trust::KeyPair::generate().unwrap();
+    let assign = |key: &provost_trust::KeyPair, version: u64| {
+        let contents = contents(&format!("Version {version}."));
+        let manifest = sign_manifest(&[key], &contents, header(version));
+        let (keys, root) = (hub.keys.clone(), hub.keys.rotated(&new_key));
+        hub.set(|state| {
+            state.blobs.extend(blobs(&contents));
+            state.assign = Some(Box::new(move |hello, cluster| {
+                let assigned = assigned(hello.nonce, cluster, &manifest, version);
+                let mut assignment = sign_assignment(&keys, &assigned, &manifest);
+                assignment.roots = vec![root.clone()];
+                assignment
+            }));
+        });
+    };
+    assign(&hub.keys.policy, 2);
+    hub.wait("a refusal", |state| refusal(state).is_some()).await;
+    assert_eq!(refusal(&hub.state()), Some(Code::ThresholdNotMet));
+    agent.stop().await;
+    hub.set(|state| state.assign = None);
+    let agent = Running::start(folder.path(), None, hub.clock.clone()).await;
+    agent.active(1).await;
+    agent.link("connected", |link| link.connected).await;
+    assert_eq!(hub.state().hellos.last().unwrap().root_version, 2);
+    assign(&new_key, 3);
+    agent.active(3).await;
+    agent.stop().await;
+}
+
 /// A new session assigns the same bundle again: it is acknowledged, not activated again.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_assignment_again_changes_nothing() {

@@ -125,8 +125,8 @@ async fn a_certificate_is_renewed_at_half_of_its_life() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::start_with(100).await;
     let agent = Running::start(folder.path(), Some(&hub.token()), hub.clock.clone()).await;
-    agent.link("renewed", |link| link.certificate_not_after_s.is_some()).await;
-    assert!(hub.state().renewals >= 1);
+    hub.wait("a renewal", |state| state.renewals >= 1).await;
+    agent.link("renewed", |_| has(folder.path(), "identity/tls-b.pem")).await;
     agent.stop().await;
     assert!(has(folder.path(), "identity/tls-b.pem"));
 }

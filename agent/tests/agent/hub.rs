@@ -58,6 +58,19 @@ impl Keys {
         Self { root: key(), policy: key(), director: key() }
     }
 
+    /// Version 2 of the root: another policy key in place of the first.
+    pub fn rotated(&self, policy: &KeyPair) -> Envelope {
+        let first = Root::parse(&self.root().payload).unwrap();
+        let mut root = first.successor(at(10), at(3650 * DAY_S));
+        for role in [Role::Policy, Role::Exemption] {
+            root.remove_key(role, self.policy.id());
+            root.add_key(role, policy.public(), "new policy");
+        }
+        let mut envelope = root.to_unsigned().unwrap();
+        envelope.add_signature(&self.root);
+        envelope
+    }
+
     pub fn root(&self) -> Envelope {
         let mut root = Root::first(at(0), at(3650 * DAY_S));
         root.add_key(Role::Root, self.root.public(), "root");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod bundles;
+mod command;
 mod enrolment;
 mod hub;
 mod recorder;
@@ -94,7 +95,8 @@ impl Running {
         let is = |view: &provost_agent::bundles::View| {
             view.active.as_ref().is_some_and(|active| active.version == version)
         };
-        let waited = tokio::time::timeout(BOUND, view.wait_for(is)).await;
+        // The borrow must end at once: it holds up whoever wants to change the view.
+        let waited = tokio::time::timeout(BOUND, view.wait_for(is)).await.map(drop);
         assert!(waited.is_ok(), "version {version} is not active: {:?}", self.status());
     }
 }

@@ -195,7 +195,7 @@ impl Running {
         let is = |view: &provost_agent::bundles::View| {
             view.active.as_ref().is_some_and(|active| active.version == version)
         };
-        let waited = tokio::time::timeout(BOUND, view.wait_for(is)).await;
+        let waited = tokio::time::timeout(BOUND, view.wait_for(is)).await.map(drop);
         assert!(waited.is_ok(), "version {version} not active: {:?}", self.agent.board.status());
     }
 
