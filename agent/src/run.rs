@@ -39,6 +39,8 @@ use crate::uplink::{Membership, Metrics, Parts, Uplink};
 /// In the data folder: where the admin port listens.
 pub const ADMIN_ADDRESS_FILE: &str = "admin.addr";
 const LOCK_FILE: &str = "lock";
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// Assignments that wait while one is worked on.
 const OFFERS_QUEUE: usize = 4;
 /// What the API server gets to say which cluster it is.
@@ -105,7 +107,7 @@ impl Agent {
         admin: TcpListener,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let (lock, health) = (hold(&config.data_dir)?, Health::new());
+        let (lock, health) = (hold(&config.data_dir).await?, Health::new());
         let recording = plane::record(&config, Arc::clone(&clock), health.clone(), tasks).await?;
         let plane = DataPlane {
             chain: Arc::new(recording.outbox.clone()),
@@ -123,7 +125,7 @@ impl Agent {
         admin: TcpListener,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let (lock, health) = (hold(&config.data_dir)?, Health::new());
+        let (lock, health) = (hold(&config.data_dir).await?, Health::new());
         let base = Base { lock, health, plane, recording: None };
         Self::start_over(base, config, clock, admin, tasks).await
     }
@@ -279,20 +281,19 @@ fn uplink(
     })
 }
 
-/// The data folder, made and locked.
-fn hold(data_dir: &Path) -> anyhow::Result<File> {
+/// The data folder, made and locked. A predecessor that is just ending gets a moment.
+async fn hold(data_dir: &Path) -> anyhow::Result<File> {
     disk::create_folder(data_dir)
         .with_context(|| format!("cannot create {}", data_dir.display()))?;
-    lock(data_dir)
-}
-
-fn lock(data_dir: &Path) -> anyhow::Result<File> {
     let path: PathBuf = data_dir.join(LOCK_FILE);
     let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => bail!("another agent runs on {}", data_dir.display()),
+    for _ in 0..LOCK_ATTEMPTS {
+        if file.try_lock().is_ok() {
+            return Ok(file);
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
     }
+    bail!("another agent runs on {}", data_dir.display())
 }
 
 /// What tells this cluster from others. An API server that does not answer stops nothing: the
