@@ -37,6 +37,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_with_the_reader();
     let cli = Cli::parse();
     output::set_color(cli.color);
     let result = match cli.command {
@@ -52,4 +53,14 @@ fn main() -> ExitCode {
         Command::Demo(args) => commands::demo::run(&args),
     };
     exit::report(result)
+}
+
+/// `provost fleet status | head` ends quietly, as other tools do: Rust ignores the signal that says
+/// that nobody reads any more, and printing would then panic.
+fn end_with_the_reader() {
+    #[expect(unsafe_code, reason = "restores the default action of one signal, before any thread")]
+    // SAFETY: no other thread runs yet, and SIG_DFL is a valid action for SIGPIPE.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
 }

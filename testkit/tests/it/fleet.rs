@@ -219,7 +219,7 @@ fn pod(name: &str, host_network: bool) -> String {
 }
 
 /// Scenario: a token, an enrolment, a bundle, a violation; the file is repaired, another one
-/// breaks; the agent starts anew, the bundle changes, the hub is away and comes back. Guarantee:
+/// breaks; the agent starts anew, the bundle changes. Guarantee:
 /// the hub shows at every point exactly what the directory says, nothing twice, and without gaps.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_travels_to_an_agent_and_its_verdicts_travel_back() {
