@@ -32,7 +32,7 @@ missing() {
 go_tools() {
   PROVOST_ORACLE=$(testkit/build-go.sh oracle) || return 1
   export PROVOST_ORACLE
-  if [ -z "${KUBECONFIG:-}${KUBEBUILDER_ASSETS:-}" ]; then
+  if [ "${PROVOST_TEST_CLUSTER:-}" != KUBECONFIG ]; then
     PROVOST_CONTROLPLANE=$(testkit/build-go.sh controlplane) || return 1
     export PROVOST_CONTROLPLANE
   fi
@@ -43,6 +43,24 @@ first_steps() {
   local code=0
   target/debug/provost scan testkit/fixtures >/dev/null || code=$?
   [ "$code" = 1 ] || { echo "provost scan testkit/fixtures exited $code, expected 1"; return 1; }
+}
+
+# One crypto provider, one YAML library: what deny.toml bans must not be built. cargo deny also looks at
+# licences and sources; it is used where it is installed.
+dependencies() {
+  local banned
+  for banned in ring openssl openssl-sys native-tls serde_yaml; do
+    if cargo tree --locked --workspace -e normal,build --target all -i "$banned" 2>/dev/null | grep -q .; then
+      echo "$banned would be built:"
+      cargo tree --locked --workspace -e normal,build --target all -i "$banned"
+      return 1
+    fi
+  done
+  if command -v cargo-deny >/dev/null; then
+    cargo deny --all-features check bans licenses sources
+  else
+    echo "cargo deny is not installed: licences and sources were not checked"
+  fi
 }
 
 opa_tests() {
@@ -61,6 +79,7 @@ if command -v go >/dev/null; then
 else
   missing "Go 1.26: the tests against OPA and a real API server"
 fi
+step "dependencies" dependencies
 step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "build" cargo build --workspace --all-targets --locked
 step "tests" cargo test --workspace --locked

@@ -1,4 +1,5 @@
-//! A real Kubernetes control plane for a test: `testkit/controlplane`, or the one of `KUBECONFIG`.
+//! A real Kubernetes control plane for a test: `testkit/controlplane`, or with
+//! `PROVOST_TEST_CLUSTER=KUBECONFIG` the one that `KUBECONFIG` names.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,10 @@ struct Own {
 impl ControlPlane {
     /// None where there is no control plane to be had; that has been said then.
     pub fn start() -> anyhow::Result<Option<Self>> {
-        if let Some(kubeconfig) = available::setting("KUBECONFIG") {
+        // The tests make namespaces and register a webhook: a cluster that happens to be configured
+        // is not touched unless that is said.
+        let wanted = available::setting("PROVOST_TEST_CLUSTER").as_deref() == Some("KUBECONFIG");
+        if let Some(kubeconfig) = available::setting("KUBECONFIG").filter(|_| wanted) {
             return Ok(Some(Self { kubeconfig: kubeconfig.into(), own: None }));
         }
         let Some(program) =

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{DeleteParams, DynamicObject, PostParams};
 use kube::discovery::{ApiResource, Discovery, Scope};
 use kube::{Api, Client};
 use provost_agent::admission::{self, Admission, Certificate, Endpoint, Registration};
@@ -79,6 +79,13 @@ impl Webhook {
         let webhook = Self { set, shutdown, kube, _sets: keep, _folder: folder };
         webhook.until_asked().await;
         webhook
+    }
+
+    /// Nobody is asked at an address where nobody answers any more.
+    async fn stop(self) {
+        let api: Api<ValidatingWebhookConfiguration> = Api::all(self.kube.clone());
+        api.delete("provost", &DeleteParams::default()).await.expect("unregistered");
+        self.shutdown.trigger();
     }
 
     /// The API server takes a moment to ask a webhook that was just registered.
@@ -239,17 +246,17 @@ async fn admission_says_of_every_document_what_scan_says() {
         let space = format!("from-{}", root.file_name().expect("a name").to_string_lossy());
         let mut tally = Tally::default();
         compare(&webhook, &discovery, &root, &space, &mut tally).await;
-        println!(
+        available::say(&format!(
             "{}: {} documents compared, {} violations; not served: {:?}; refused by the API server: {:#?}",
             root.display(),
             tally.compared,
             tally.violations,
             tally.not_served,
             tally.refused,
-        );
+        ));
         assert!(tally.differ.is_empty(), "{}", tally.differ.join("\n"));
         assert!(tally.compared > 5 && tally.violations > 0, "{tally:?}");
         assert!(tally.refused.is_empty(), "{:#?}", tally.refused);
     }
-    webhook.shutdown.trigger();
+    webhook.stop().await;
 }

@@ -233,7 +233,13 @@ async fn the_hub_shows_of_a_cluster_what_scan_says_of_its_files() {
         let space = format!("from-{}", root.file_name().expect("a name").to_string_lossy());
         world.apply(&root, &space).await;
     }
-    println!("{} objects; left out: {:#?}", world.subjects.len(), world.left_out);
+    available::say(&format!("{} objects; left out: {:#?}", world.subjects.len(), world.left_out));
+    let refused: Vec<_> =
+        world.left_out.iter().filter(|words| !words.ends_with("not served")).collect();
+    assert!(
+        refused.is_empty(),
+        "the API server refuses what the fixtures and the corpus hold: {refused:#?}"
+    );
     assert!(world.scan.findings.len() > 50, "the fixtures alone have more");
 
     let fleet = Fleet::start().await;
