@@ -5,15 +5,15 @@
 
 mod chain_check;
 mod evidence;
+mod roots;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use serde_json::json;
 
 use self::chain_check::{ClusterReport, check_cluster};
 use self::evidence::Export;
-use crate::commands::root::chain;
+use self::roots::Roots;
 use crate::exit::Exit;
 use crate::hub::plain;
 use crate::output::{self, Format, Output, Style, paint};
@@ -25,7 +25,8 @@ use crate::output::{self, Format, Output, Style, paint};
   provost verify-reports --from evidence --grants evidence/grants --roots root.json -o json
 
 Recomputes every hash chain over the exported records, checks each batch's signature against the
-report key that a grant names, and each grant against your root. Gaps are listed: declared ones are
+report key that a grant names, and each grant against your root, those before it that stand beside
+it (root.1.json and on: what was signed before a rotation needs them) and those that follow it. Gaps are listed: declared ones are
 signed by the agent and leave the exit code alone. Exits 1 when anything does not verify, 3 when
 something cannot be read.")]
 pub struct Args {
@@ -43,24 +44,21 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    let own = chain::trusted(&args.roots)?;
     let export = Export::open(&args.from)?;
-    // Newer roots may come from anywhere: each is signed by the one before it.
-    let root =
-        own.follow(&export.roots()?).context("the export's roots do not follow from yours")?;
+    let roots = Roots::open(&args.roots, &export.roots()?)?;
     let folder = args.grants.clone().unwrap_or_else(|| export.grants_folder());
     let mut reports = Vec::new();
     for cluster in export.clusters() {
         let grant = evidence::grant_of(&folder, cluster.id)?;
-        reports.push(check_cluster(&export, cluster, grant.as_ref(), &root)?);
+        reports.push(check_cluster(&export, cluster, grant.as_ref(), &roots)?);
     }
-    let manifests = export.check_manifests(&root)?;
+    let manifests = export.check_manifests(&roots)?;
     let good = reports.iter().all(ClusterReport::verifies) && manifests.failures.is_empty();
     match args.output.format {
         Format::Json => output::json(&json!({
             "version": 1,
             "verified": good,
-            "rootVersion": root.version(),
+            "rootVersion": roots.version(),
             "clusters": reports,
             "manifests": manifests,
         }))?,
@@ -74,7 +72,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             } else {
                 paint(Style::Red, "NOT EVERYTHING VERIFIES")
             };
-            println!("{word} under root version {}", root.version());
+            println!("{word} under root version {}", roots.version());
         }
     }
     Ok(if good { Exit::Clean } else { Exit::Violations })

@@ -15,7 +15,7 @@ use provost_proto::batch::{self, Item};
 use provost_proto::{Message as _, envelope, record};
 use provost_trust::dsse::payload_type;
 use provost_trust::grant::{Grant, GrantedInstance};
-use provost_trust::{Envelope, KeyPair, Timestamp, chain};
+use provost_trust::{Envelope, KeyPair, PolicyManifest, Timestamp, chain, files};
 use serde_json::{Value, json};
 
 use crate::program::{Said, provost};
@@ -27,6 +27,7 @@ struct Evidence {
     folder: tempfile::TempDir,
     report: KeyPair,
     director: KeyPair,
+    policy: KeyPair,
 }
 
 impl Evidence {
@@ -35,14 +36,17 @@ impl Evidence {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         let (director, report) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let policy = KeyPair::generate().unwrap();
         for key in ["root", "policy"] {
             success(at, &["keys", "generate", "--out", &format!("{key}.key.json")]);
         }
         let director_key = director.public().to_string();
+        let policy_key = policy.public().to_string();
         success(at, &["root", "init", "--key", "root.pub.json", "--policy-key", "policy.pub.json"]);
         success(at, &["root", "add-key", "--role", "director", "--public", &director_key]);
+        success(at, &["root", "add-key", "--role", "policy", "--public", &policy_key]);
         success(at, &["root", "sign", "--key", "root.key.json"]);
-        let evidence = Self { folder, report, director };
+        let evidence = Self { folder, report, director, policy };
         evidence.write_export();
         evidence
     }
@@ -81,6 +85,41 @@ impl Evidence {
         let mut envelope = grant.to_unsigned().unwrap();
         envelope.add_signature(signer);
         fs::write(self.at(&format!("grants/{CLUSTER}.json")), envelope.to_json()).unwrap();
+    }
+
+    fn write_manifest(&self) {
+        let created = Timestamp::from_unix_s(1_795_000_000);
+        let manifest = PolicyManifest {
+            channel: "stable".to_owned(),
+            version: 1,
+            floor_version: 0,
+            revoked_versions: Vec::new(),
+            created,
+            expires: Timestamp::from_unix_s(1_796_000_000),
+            scope: Default::default(),
+            rings: Vec::new(),
+            engine: Default::default(),
+            limits: Default::default(),
+            content_digest: files::content_digest(&[]),
+            files: Vec::new(),
+        };
+        let mut envelope = manifest.to_unsigned().unwrap();
+        envelope.add_signature(&self.policy);
+        fs::create_dir_all(self.at("manifests")).unwrap();
+        let name = format!("manifests/{}.json", envelope.payload_digest());
+        fs::write(self.at(&name), envelope.to_json()).unwrap();
+    }
+
+    /// A root of version 2 with another policy and another director key in place of the first.
+    fn rotate(&self) {
+        let at = self.folder.path();
+        for (role, old) in [("director", &self.director), ("policy", &self.policy)] {
+            let new = KeyPair::generate().unwrap().public().to_string();
+            success(at, &["root", "add-key", "--role", role, "--public", &new]);
+            let old = old.public().to_string();
+            success(at, &["root", "remove-key", "--role", role, "--public", &old]);
+        }
+        success(at, &["root", "sign", "--key", "root.key.json"]);
     }
 
     fn verify(&self) -> (i32, Value) {
@@ -239,4 +278,33 @@ fn an_unfinished_export_is_named() {
     let said = evidence.run(&[]);
     assert_eq!(said.code, 2);
     assert!(said.err.contains("provost fleet export"), "{}", said.err);
+}
+
+#[test]
+fn what_was_signed_before_a_rotation_still_verifies() {
+    let evidence = Evidence::new();
+    evidence.write_manifest();
+    evidence.rotate();
+    let whole = |report: &Value| {
+        (report["rootVersion"].clone(), report["clusters"][0]["grantRootVersion"].clone())
+    };
+    let (code, report) = evidence.verify();
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(whole(&report), (json!(2), json!(1)));
+    assert_eq!(report["manifests"], json!({"checked": 1, "failures": []}));
+
+    // The old root is the auditor's, the new one the export's.
+    let at = evidence.folder.path();
+    fs::create_dir_all(evidence.at("roots")).unwrap();
+    fs::rename(at.join("root.json"), evidence.at("roots/2.json")).unwrap();
+    fs::rename(at.join("root.1.json"), at.join("root.json")).unwrap();
+    let (code, report) = evidence.verify();
+    assert_eq!((code, whole(&report)), (0, (json!(2), json!(1))), "{report}");
+
+    // Nobody but the root's own chain says what came before: the export cannot.
+    fs::rename(at.join("root.json"), evidence.at("roots/1.json")).unwrap();
+    fs::copy(evidence.at("roots/2.json"), at.join("root.json")).unwrap();
+    let (code, report) = evidence.verify();
+    assert_eq!((code, &report["verified"]), (1, &json!(false)), "{report}");
+    assert_eq!(report["manifests"]["failures"].as_array().map(Vec::len), Some(1));
 }

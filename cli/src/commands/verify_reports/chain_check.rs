@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use provost_model::{Digest, InstanceId};
 use provost_proto::batch::{self, Batch, Item};
 use provost_proto::record;
+use provost_trust::Envelope;
 use provost_trust::chain::GENESIS;
 use provost_trust::dsse::payload_type;
-use provost_trust::grant::{self, Grant};
-use provost_trust::{Envelope, TrustedRoot};
+use provost_trust::grant::{Authority, Grant};
 use serde::Serialize;
 
 use super::evidence::{Cluster, Export, Exported};
+use super::roots::Roots;
 
 /// What is said of one cluster.
 #[derive(Debug, Serialize)]
@@ -26,7 +27,10 @@ pub struct ClusterReport {
     pub name: String,
     /// `operator` or `director`; missing without a grant that verifies.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub granted_by: Option<String>,
+    pub granted_by: Option<Authority>,
+    /// The newest root that accepts the grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_root_version: Option<u64>,
     pub batches: u64,
     pub records: u64,
     /// Records that declared gaps stand for.
@@ -66,19 +70,20 @@ pub fn check_cluster(
     export: &Export,
     cluster: &Cluster,
     grant: Option<&Envelope>,
-    root: &TrustedRoot,
+    roots: &Roots,
 ) -> anyhow::Result<ClusterReport> {
     let mut report = ClusterReport {
         id: cluster.id.to_string(),
         name: cluster.name.clone(),
         granted_by: None,
+        grant_root_version: None,
         batches: 0,
         records: 0,
         elided: 0,
         chains: Vec::new(),
         failures: Vec::new(),
     };
-    let grant = read_grant(cluster, grant, root, &mut report);
+    let grant = read_grant(cluster, grant, roots, &mut report);
     let mut chains: BTreeMap<(InstanceId, u64), ChainReport> = BTreeMap::new();
     export.batches(cluster.id, |number, exported| {
         report.batches += 1;
@@ -104,21 +109,22 @@ pub fn check_cluster(
 fn read_grant(
     cluster: &Cluster,
     envelope: Option<&Envelope>,
-    root: &TrustedRoot,
+    roots: &Roots,
     report: &mut ClusterReport,
 ) -> Option<Grant> {
     let Some(envelope) = envelope else {
         report.failures.push("there is no grant: nobody says which keys may report".to_owned());
         return None;
     };
-    match grant::verify(root, envelope) {
-        Ok((grant, _)) if grant.cluster_id != cluster.id => {
+    match roots.grant(envelope) {
+        Ok((grant, ..)) if grant.cluster_id != cluster.id => {
             report.failures.push("the grant is another cluster's".to_owned());
             None
         }
-        Ok((grant, authority)) => {
-            report.granted_by = Some(format!("{authority:?}").to_lowercase());
-            Some((*grant).clone())
+        Ok((grant, authority, version)) => {
+            report.granted_by = Some(authority);
+            report.grant_root_version = Some(version);
+            Some(grant)
         }
         Err(error) => {
             report.failures.push(format!("the grant does not verify: {error}"));

@@ -9,10 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use provost_model::{ClusterId, InstanceId};
 use provost_proto::{Message as _, envelope, v1};
-use provost_trust::dsse::{MAX_ENVELOPE_JSON_BYTES, payload_type};
-use provost_trust::{Envelope, PolicyManifest, Role, TrustedRoot};
+use provost_trust::dsse::MAX_ENVELOPE_JSON_BYTES;
+use provost_trust::{Envelope, PolicyManifest};
 use serde::{Deserialize, Serialize};
 
+use super::roots::Roots;
 use crate::commands::fleet::export::{EXPORT_FILE, VERSION};
 use crate::exit::UsageError;
 
@@ -122,15 +123,13 @@ impl Export {
         }
     }
 
-    /// Published manifests under the policy role.
-    pub fn check_manifests(&self, root: &TrustedRoot) -> anyhow::Result<Manifests> {
+    /// Published manifests under the policy role of any root of the chain.
+    pub fn check_manifests(&self, roots: &Roots) -> anyhow::Result<Manifests> {
         let mut manifests = Manifests::default();
         for (name, path) in files(&self.folder.join("manifests"))? {
             manifests.checked += 1;
             let checked = read_envelope(&path).and_then(|envelope| {
-                let payload =
-                    root.verify(Role::Policy, payload_type::POLICY_MANIFEST, &envelope)?;
-                let digest = payload.digest();
+                let digest = roots.manifest(&envelope)?;
                 if digest.to_string() != name {
                     bail!("its digest is {digest}");
                 }
