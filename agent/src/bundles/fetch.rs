@@ -44,34 +44,51 @@ pub async fn missing(
     Ok(())
 }
 
+/// The bytes of a partial blob are not synced, so that a power cut may have altered them: what
+/// was gone on with and does not hash right is fetched once more from its start, and only what
+/// came whole from the hub is held against the bundle.
 async fn blob(store: &Store, entry: &FileEntry, source: &dyn BlobSource) -> Result<(), Error> {
     let blob = entry.sha256;
-    let mut check = FileCheck::new(entry);
     let held = store.partial(&blob)?;
-    let mut offset = held.len() as u64;
-    if check.update(&held).is_err() {
-        store.drop_partial(&blob)?;
-        (check, offset) = (FileCheck::new(entry), 0);
+    if !held.is_empty() {
+        match rest(store, entry, source, &held).await {
+            Err(Error::Refused(error)) => {
+                tracing::warn!(%error, blob = blob.short(), "a partial file is fetched anew");
+            }
+            other => return other,
+        }
     }
+    rest(store, entry, source, &[]).await
+}
+
+/// Goes on after `held`; what is refused leaves no partial blob.
+async fn rest(
+    store: &Store,
+    entry: &FileEntry,
+    source: &dyn BlobSource,
+    held: &[u8],
+) -> Result<(), Error> {
+    let blob = entry.sha256;
+    let mut check = FileCheck::new(entry);
+    let refused = |error: provost_trust::Error| match store.drop_partial(&blob) {
+        Ok(()) => Error::from(error),
+        Err(failed) => failed.into(),
+    };
+    check.update(held).map_err(refused)?;
+    let mut offset = held.len() as u64;
     // An empty file has no chunk to ask for, but must exist.
     store.append_partial(&blob, &[])?;
     while offset < entry.size {
-        let refused = |refusal| Error::Source { blob, refusal };
-        let chunk = source.chunk(blob, offset).await.map_err(refused)?;
+        let undelivered = |refusal| Error::Source { blob, refusal };
+        let chunk = source.chunk(blob, offset).await.map_err(undelivered)?;
         if chunk.is_empty() {
             break;
         }
-        if let Err(error) = check.update(&chunk) {
-            store.drop_partial(&blob)?;
-            return Err(error.into());
-        }
+        check.update(&chunk).map_err(refused)?;
         store.append_partial(&blob, &chunk)?;
         offset += chunk.len() as u64;
     }
-    if let Err(error) = check.finish() {
-        store.drop_partial(&blob)?;
-        return Err(error.into());
-    }
+    check.finish().map_err(refused)?;
     Ok(store.complete(&blob)?)
 }
 
@@ -148,6 +165,30 @@ mod tests {
             assert!(!store.holds(&files[0].sha256));
         }
         missing(&store, &files, &hub(b"0123456789")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_torn_partial_is_fetched_anew_once() {
+        for torn in [&b"01234\0"[..], b"0123456789AB", b"\0\0\0\0\0\0\0\0\0\0"] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(folder.path()).unwrap();
+            let (hub, files) = (hub(b"0123456789"), [entry(b"0123456789")]);
+            store.append_partial(&files[0].sha256, torn).unwrap();
+            missing(&store, &files, &hub).await.unwrap();
+            assert_eq!(store.contents(&files).unwrap().files["a.rego"], &b"0123456789"[..]);
+            assert_eq!(hub.asked.lock().unwrap().iter().filter(|at| **at == 0).count(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_alters_is_refused_after_a_torn_partial_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (hub, files) = (hub(b"012345678X"), [entry(b"0123456789")]);
+        store.append_partial(&files[0].sha256, b"0123").unwrap();
+        assert!(matches!(missing(&store, &files, &hub).await, Err(Error::Refused(_))));
+        assert_eq!(*hub.asked.lock().unwrap(), [4, 7, 0, 3, 6, 9]);
+        assert!(store.partial(&files[0].sha256).unwrap().is_empty());
     }
 
     #[tokio::test]
