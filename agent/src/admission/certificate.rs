@@ -32,6 +32,8 @@ pub enum Error {
     Tls(#[from] provost_runtime::tls::Error),
     #[error("the name of the certificate's authority is not valid")]
     Name,
+    #[error("the certificate in {folder} was made for other names than the settings have")]
+    OtherNames { folder: String },
 }
 
 pub struct Certificate {
@@ -40,6 +42,11 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// The pair in `folder`; writes nothing.
+    pub fn load(folder: &Path, dns: &[String]) -> Result<Self, Error> {
+        load(folder, dns)
+    }
+
     /// The pair in `folder`, or a new one for these DNS names and loopback.
     pub fn load_or_create(folder: &Path, dns: &[String], now_secs: i64) -> Result<Self, Error> {
         let failed = |cause| Error::Io { folder: folder.display().to_string(), cause };
@@ -84,7 +91,7 @@ fn load(folder: &Path, dns: &[String]) -> Result<Certificate, Error> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).map_err(failed);
     let chain = certificates_from_pem(&read("server.pem")?)?;
     if read("names")? != dns.join("\n") {
-        return Err(Error::Name);
+        return Err(Error::OtherNames { folder: folder.display().to_string() });
     }
     let key = TlsKey::from_pem(&read("server.key")?)?;
     Ok(Certificate { ca_pem: read("ca.pem")?, slot: CertificateSlot::new(chain, &key)? })
@@ -120,5 +127,19 @@ mod tests {
         fs::write(folder.path().join("server.key"), "damaged").unwrap();
         let other = Certificate::load_or_create(folder.path(), &names, 1_800_000_000).unwrap();
         assert_ne!(first.ca_pem(), other.ca_pem());
+    }
+
+    #[test]
+    fn loading_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["provost-agent.provost-system.svc".to_owned()];
+        assert!(Certificate::load(folder.path(), &names).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let made = Certificate::load_or_create(folder.path(), &names, 1_800_000_000).unwrap();
+        let other = ["another.svc".to_owned()];
+        let refused = Certificate::load(folder.path(), &other);
+        assert!(matches!(refused, Err(Error::OtherNames { .. })));
+        let loaded = Certificate::load(folder.path(), &names).unwrap();
+        assert_eq!(loaded.ca_pem(), made.ca_pem());
     }
 }

@@ -1,12 +1,12 @@
 //! `provost-agent webhook-manifest`: the registration for the API server, from the data folder.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use provost_engine::CompiledSet;
 use provost_model::record::{BundleRecord, ClockQuality, SnapshotReason, TrustRecord};
-use provost_runtime::clock::{Clock as _, System};
 
 use super::door::FOLDER;
 use super::{Certificate, Endpoint, Registration};
@@ -31,8 +31,9 @@ pub struct Arguments {
     /// Ask at this address instead of a Service.
     #[arg(long, value_name = "URL", conflicts_with_all = ["service", "port"])]
     url: Option<String>,
-    /// A further namespace that is never asked about; may be repeated.
-    #[arg(long = "exclude-namespace", value_name = "NAME", default_value = "kube-system")]
+    /// A namespace that is never asked about, besides kube-system and the agent's own; may be
+    /// repeated.
+    #[arg(long = "exclude-namespace", value_name = "NAME")]
     excluded: Vec<String>,
 }
 
@@ -42,10 +43,7 @@ impl Arguments {
         let overrides = self.settings.overrides();
         let file = self.settings.config.as_deref();
         let settings: Settings = provost_runtime::config::load(file, &overrides)?;
-        let admission = settings.admission.unwrap_or_default();
-        let now = i64::try_from(System::new().wall_secs())?;
-        let folder = settings.data_dir.join(FOLDER);
-        let certificate = Certificate::load_or_create(&folder, &admission.names, now)?;
+        let certificate = certificate(&settings)?;
         let set = run::last_good_set(&settings.data_dir, Arc::new(Silent)).await?;
         let set = set.with_context(|| {
             format!(
@@ -66,10 +64,41 @@ impl Arguments {
                 port: self.port,
             },
         };
-        let mut excluded_namespaces = vec![self.namespace.clone()];
-        excluded_namespaces.extend(self.excluded.iter().cloned());
-        Registration { endpoint, ca_pem: certificate.ca_pem().to_owned(), excluded_namespaces }
+        Registration {
+            endpoint,
+            ca_pem: certificate.ca_pem().to_owned(),
+            excluded_namespaces: self.excluded_namespaces(),
+        }
     }
+
+    /// The agent's own and kube-system always, so that the cluster can be mended.
+    fn excluded_namespaces(&self) -> Vec<String> {
+        let mut namespaces = vec![self.namespace.clone(), "kube-system".to_owned()];
+        namespaces.extend(self.excluded.iter().cloned());
+        let mut seen = BTreeSet::new();
+        namespaces.retain(|namespace| seen.insert(namespace.clone()));
+        namespaces
+    }
+}
+
+/// The one that the agent answers with. It is the agent that makes it: another one here would cut
+/// off a webhook that is in use.
+fn certificate(settings: &Settings) -> anyhow::Result<Certificate> {
+    let Some(admission) = &settings.admission else {
+        bail!(
+            "the settings have no `admission`: the agent answers no reviews. Add it and start the agent, then register"
+        );
+    };
+    let folder = settings.data_dir.join(FOLDER);
+    if !folder.join("server.pem").is_file() {
+        bail!(
+            "there is no admission certificate in {} yet: start the agent with `admission` in its settings, then register",
+            folder.display()
+        );
+    }
+    Certificate::load(&folder, &admission.names).context(
+        "the admission certificate cannot be used: start the agent again with these settings, which makes one that fits, then register",
+    )
 }
 
 fn print(registration: &Registration, set: &CompiledSet) -> anyhow::Result<()> {
@@ -86,4 +115,50 @@ impl Journal for Silent {
     async fn trust(&self, _: TrustRecord) {}
     async fn clock(&self, _: i64, _: ClockQuality) {}
     async fn request_snapshot(&self, _: SnapshotReason) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Admission;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn a_further_namespace_leaves_the_others_excluded() {
+        let line = ["webhook-manifest", "--exclude-namespace", "ci", "--exclude-namespace", "dev"];
+        let arguments = Command::parse_from(line).arguments;
+        let expected = ["provost-system", "kube-system", "ci", "dev"];
+        assert_eq!(arguments.excluded_namespaces(), expected);
+        let arguments = Command::parse_from(["webhook-manifest"]).arguments;
+        assert_eq!(arguments.excluded_namespaces(), expected[..2]);
+    }
+
+    #[test]
+    fn printing_needs_what_the_agent_made_and_changes_none_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings { data_dir: folder.path().to_owned(), ..Settings::default() };
+        let words = |settings: &Settings| match certificate(settings) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("a certificate out of nothing"),
+        };
+        assert!(words(&settings).contains("have no `admission`"));
+        settings.admission = Some(Admission::default());
+        assert!(words(&settings).contains("start the agent"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+        let names = Admission::default().names;
+        let live = folder.path().join(FOLDER);
+        let made = Certificate::load_or_create(&live, &names, 1_800_000_000).unwrap();
+        settings.admission =
+            Some(Admission { names: vec!["b.svc".to_owned()], ..Admission::default() });
+        assert!(words(&settings).contains("start the agent again"));
+        settings.admission = Some(Admission::default());
+        assert_eq!(certificate(&settings).unwrap().ca_pem(), made.ca_pem());
+    }
 }
