@@ -4,11 +4,13 @@
 //! by the report keys that the grants name. Nothing in the export vouches for itself.
 
 mod chain_check;
+mod completeness;
 mod evidence;
 mod roots;
 
 use std::path::PathBuf;
 
+use provost_trust::grant::Authority;
 use serde_json::json;
 
 use self::chain_check::{ClusterReport, check_cluster};
@@ -27,7 +29,8 @@ use crate::output::{self, Format, Output, Style, paint};
 Recomputes every hash chain over the exported records, checks each batch's signature against the
 report key that a grant names, and each grant against your root, those before it that stand beside
 it (root.1.json and on: what was signed before a rotation needs them) and those that follow it. Gaps are listed: declared ones are
-signed by the agent and leave the exit code alone. Exits 1 when anything does not verify, 3 when
+signed by the agent and leave the exit code alone. What export.json states must be there to the last
+batch; that is the hub's word. Exits 1 when anything does not verify or is missing, 3 when
 something cannot be read.")]
 pub struct Args {
     /// A folder that 'provost fleet export' wrote.
@@ -53,7 +56,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         reports.push(check_cluster(&export, cluster, grant.as_ref(), &roots)?);
     }
     let manifests = export.check_manifests(&roots)?;
-    let good = reports.iter().all(ClusterReport::verifies) && manifests.failures.is_empty();
+    let missing = completeness::of_export(&export, &reports)?;
+    let good = reports.iter().all(ClusterReport::verifies)
+        && manifests.failures.is_empty()
+        && missing.is_empty();
     match args.output.format {
         Format::Json => output::json(&json!({
             "version": 1,
@@ -61,11 +67,15 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             "rootVersion": roots.version(),
             "clusters": reports,
             "manifests": manifests,
+            "export": {"statedBy": "hub", "failures": missing},
         }))?,
         Format::Pretty => {
             reports.iter().for_each(print);
             for failure in &manifests.failures {
                 println!("{} {}", paint(Style::Red, "manifest"), plain(failure));
+            }
+            for failure in &missing {
+                println!("{} {}", paint(Style::Red, "not complete:"), plain(failure));
             }
             let word = if good {
                 paint(Style::Green, "everything verifies")
@@ -73,6 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
                 paint(Style::Red, "NOT EVERYTHING VERIFIES")
             };
             println!("{word} under root version {}", roots.version());
+            println!("where each chain ends is the hub's word (export.json); no agent signed it");
         }
     }
     Ok(if good { Exit::Clean } else { Exit::Violations })
@@ -88,6 +99,13 @@ fn print(report: &ClusterReport) {
         report.batches,
         report.elided,
     );
+    match report.granted_by {
+        Some(Authority::Operator) => println!("   keys granted by an operator"),
+        Some(Authority::Director) => {
+            println!("   keys granted by the director: whoever holds the hub can forge this grant");
+        }
+        None => {}
+    }
     for chain in &report.chains {
         println!(
             "   instance {} epoch {}: seq {} to {}, head {}",

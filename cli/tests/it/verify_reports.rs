@@ -63,10 +63,24 @@ impl Evidence {
         let batches = self.batches();
         fs::create_dir_all(batches.parent().unwrap()).unwrap();
         fs::create_dir_all(self.at("grants")).unwrap();
-        let summary = json!({"version": 1, "clusters": [{"id": CLUSTER, "name": "edge"}]});
-        fs::write(self.at("export.json"), summary.to_string()).unwrap();
+        let chain = json!({"instance": INSTANCE, "epoch": 1, "batches": 3, "lastSeq": 11});
+        self.write_summary(|summary| {
+            *summary = json!({
+                "version": 1,
+                "clusters": [{"id": CLUSTER, "name": "edge", "chains": [chain]}],
+                "batches": 3, "grants": 1, "roots": 0, "manifests": 0,
+            });
+        });
         self.write_grant(&self.director);
         fs::write(batches, lines(&self.report)).unwrap();
+    }
+
+    fn write_summary(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.at("export.json");
+        let text = fs::read(&path).unwrap_or_else(|_| b"null".to_vec());
+        let mut summary = serde_json::from_slice(&text).unwrap();
+        change(&mut summary);
+        fs::write(path, summary.to_string()).unwrap();
     }
 
     fn write_grant(&self, signer: &KeyPair) {
@@ -108,6 +122,7 @@ impl Evidence {
         fs::create_dir_all(self.at("manifests")).unwrap();
         let name = format!("manifests/{}.json", envelope.payload_digest());
         fs::write(self.at(&name), envelope.to_json()).unwrap();
+        self.write_summary(|summary| summary["manifests"] = json!(1));
     }
 
     /// A root of version 2 with another policy and another director key in place of the first.
@@ -296,6 +311,7 @@ fn what_was_signed_before_a_rotation_still_verifies() {
     // The old root is the auditor's, the new one the export's.
     let at = evidence.folder.path();
     fs::create_dir_all(evidence.at("roots")).unwrap();
+    evidence.write_summary(|summary| summary["roots"] = json!(1));
     fs::rename(at.join("root.json"), evidence.at("roots/2.json")).unwrap();
     fs::rename(at.join("root.1.json"), at.join("root.json")).unwrap();
     let (code, report) = evidence.verify();
@@ -303,8 +319,82 @@ fn what_was_signed_before_a_rotation_still_verifies() {
 
     // Nobody but the root's own chain says what came before: the export cannot.
     fs::rename(at.join("root.json"), evidence.at("roots/1.json")).unwrap();
+    evidence.write_summary(|summary| summary["roots"] = json!(2));
     fs::copy(evidence.at("roots/2.json"), at.join("root.json")).unwrap();
     let (code, report) = evidence.verify();
     assert_eq!((code, &report["verified"]), (1, &json!(false)), "{report}");
     assert_eq!(report["manifests"]["failures"].as_array().map(Vec::len), Some(1));
+}
+
+/// Every failure that the report tells, of whatever part.
+fn failures(report: &Value) -> String {
+    let lists = [
+        &report["clusters"][0]["failures"],
+        &report["manifests"]["failures"],
+        &report["export"]["failures"],
+    ];
+    lists
+        .iter()
+        .flat_map(|list| list.as_array().into_iter().flatten())
+        .map(|f| format!("{f}\n"))
+        .collect()
+}
+
+#[test]
+fn a_tail_cut_off_is_noticed() {
+    let evidence = Evidence::new();
+    let text = fs::read_to_string(evidence.batches()).unwrap();
+    let shorter: Vec<&str> = text.lines().take(2).collect();
+    fs::write(evidence.batches(), shorter.join("\n")).unwrap();
+    let (code, report) = evidence.verify();
+    assert_eq!((code, &report["verified"]), (1, &json!(false)), "{report}");
+    let said = failures(&report);
+    assert!(said.contains("states 3 batches to seq 11, but 2 to seq 4 verify"), "{said}");
+    assert!(said.contains("states 3 batches, but has 2"), "{said}");
+
+    for emptied in [true, false] {
+        if emptied {
+            fs::write(evidence.batches(), "").unwrap();
+        } else {
+            fs::remove_file(evidence.batches()).unwrap();
+        }
+        let (code, report) = evidence.verify();
+        assert_eq!(code, 1, "{report}");
+        assert!(failures(&report).contains("but 0 to seq 0 verify"), "{report}");
+    }
+}
+
+#[test]
+fn a_cluster_left_out_is_noticed() {
+    let evidence = Evidence::new();
+    evidence.write_summary(|summary| summary["clusters"] = json!([]));
+    let (code, report) = evidence.verify();
+    assert_eq!((code, &report["verified"]), (1, &json!(false)), "{report}");
+    let said = failures(&report);
+    assert!(said.contains(&format!("clusters/{CLUSTER} is of no cluster")), "{said}");
+    assert!(said.contains(&format!("grants/{CLUSTER}.json is of no cluster")), "{said}");
+
+    // With its folder and its grant gone too, the counts still tell.
+    fs::remove_dir_all(evidence.at("clusters")).unwrap();
+    fs::remove_dir_all(evidence.at("grants")).unwrap();
+    let (code, report) = evidence.verify();
+    assert_eq!(code, 1, "{report}");
+    assert!(failures(&report).contains("states 3 batches, but has 0"), "{report}");
+}
+
+#[test]
+fn people_are_told_whose_word_the_keys_are() {
+    let evidence = Evidence::new();
+    let said = evidence.run(&[]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("granted by the director"), "{}", said.out);
+    assert!(said.out.contains("the hub's word"), "{}", said.out);
+    let operator = KeyPair::generate().unwrap();
+    let public = operator.public().to_string();
+    let at = evidence.folder.path();
+    success(at, &["root", "add-key", "--role", "operator", "--public", &public]);
+    success(at, &["root", "sign", "--key", "root.key.json"]);
+    evidence.write_grant(&operator);
+    let said = evidence.run(&[]);
+    assert!(said.out.contains("granted by an operator"), "{}", said.out);
 }

@@ -2,23 +2,36 @@
 //!
 //! Layout, version 1: `export.json`; `clusters/<id>/batches.jsonl` (one accepted envelope a line, its
 //! bytes as they came); `grants/<cluster id>.json`, `roots/<version>.json`, `manifests/<digest>.json`
-//! (DSSE JSON). Names are ids and digests, never text of a cluster.
+//! (DSSE JSON). `export.json` states how many there are of each and where every chain ends; it is
+//! signed by nobody. Names are ids and digests, never text of a cluster.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use provost_model::{ClusterId, Digest};
+use provost_model::{ClusterId, Digest, InstanceId};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::table::text;
+use super::table::{count, text};
 use crate::exit::{Exit, UsageError};
 use crate::hub::{Hub, HubArgs};
 use crate::output::{self, Format, Output};
 
 pub const EXPORT_FILE: &str = "export.json";
 pub const VERSION: u64 = 1;
+
+/// Where a chain ends in the export, as the hub gave it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stated {
+    pub instance: InstanceId,
+    pub epoch: u64,
+    pub batches: u64,
+    pub last_seq: u64,
+}
 
 /// Take the evidence away: envelopes, grants, roots and manifests.
 #[derive(clap::Args)]
@@ -50,10 +63,14 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut listed = Vec::new();
     for cluster in &clusters {
         let id: ClusterId = text(cluster, "/id").parse().context("cluster id")?;
-        batches += export_batches(&hub, folder, id)?;
-        listed.push(
-            json!({"id": id, "name": text(cluster, "/name"), "status": text(cluster, "/status")}),
-        );
+        let chains = export_batches(&hub, folder, id)?;
+        batches += chains.iter().map(|chain| chain.batches).sum::<u64>();
+        listed.push(json!({
+            "id": id,
+            "name": text(cluster, "/name"),
+            "status": text(cluster, "/status"),
+            "chains": chains,
+        }));
     }
     let grants = signed(&hub, "/api/v1/grants", &folder.join("grants"), |name| {
         name.parse::<ClusterId>().is_ok()
@@ -85,20 +102,25 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Clean)
 }
 
-fn export_batches(hub: &Hub, folder: &Path, cluster: ClusterId) -> anyhow::Result<u64> {
+fn export_batches(hub: &Hub, folder: &Path, cluster: ClusterId) -> anyhow::Result<Vec<Stated>> {
     let folder = folder.join("clusters").join(cluster.to_string());
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let path = folder.join("batches.jsonl");
     let file = fs::File::create_new(&path).with_context(|| path.display().to_string())?;
     let mut file = BufWriter::new(file);
-    let mut batches = 0;
+    let mut chains = BTreeMap::new();
     hub.pages(&format!("/api/v1/clusters/{cluster}/batches"), None, |batch| {
         writeln!(file, "{batch}").with_context(|| path.display().to_string())?;
-        batches += 1;
+        let instance: InstanceId = text(&batch, "/instance").parse().context("instance id")?;
+        let (epoch, last_seq) = (count(&batch, "/epoch"), count(&batch, "/lastSeq"));
+        let first = Stated { instance, epoch, batches: 0, last_seq };
+        let chain = chains.entry((instance, epoch)).or_insert(first);
+        chain.batches += 1;
+        chain.last_seq = chain.last_seq.max(last_seq);
         Ok(())
     })?;
     file.flush().with_context(|| path.display().to_string())?;
-    Ok(batches)
+    Ok(chains.into_values().collect())
 }
 
 /// One file an object. A name that is none of ours is refused: it becomes a file's name.

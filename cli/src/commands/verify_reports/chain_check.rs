@@ -16,6 +16,7 @@ use provost_trust::dsse::payload_type;
 use provost_trust::grant::{Authority, Grant};
 use serde::Serialize;
 
+use super::completeness;
 use super::evidence::{Cluster, Export, Exported};
 use super::roots::Roots;
 
@@ -46,6 +47,7 @@ pub struct ChainReport {
     pub epoch: u64,
     pub first_seq: u64,
     pub last_seq: u64,
+    pub batches: u64,
     pub records: u64,
     pub head: Digest,
     pub gaps: Vec<Gap>,
@@ -95,11 +97,8 @@ pub fn check_cluster(
             report.failures.push(format!("batch {number}: {error:#}"));
         }
     })?;
-    // A cluster that never reported needs no grant.
-    if report.batches == 0 {
-        report.failures.clear();
-    }
     report.chains = chains.into_values().collect();
+    report.failures.extend(completeness::of_cluster(&cluster.chains, &report.chains));
     report.records = report.chains.iter().map(|chain| chain.records).sum();
     let gaps = report.chains.iter().flat_map(|chain| &chain.gaps);
     report.elided = gaps.map(|gap| gap.to_seq - gap.from_seq + 1).sum();
@@ -113,6 +112,10 @@ fn read_grant(
     report: &mut ClusterReport,
 ) -> Option<Grant> {
     let Some(envelope) = envelope else {
+        // A cluster that never reported needs none.
+        if cluster.chains.is_empty() {
+            return None;
+        }
         report.failures.push("there is no grant: nobody says which keys may report".to_owned());
         return None;
     };
@@ -185,6 +188,7 @@ fn extend(
         epoch: batch.epoch,
         first_seq: batch.first_seq,
         last_seq: 0,
+        batches: 0,
         records: 0,
         head: GENESIS,
         gaps: Vec::new(),
@@ -199,6 +203,7 @@ fn extend(
         (batch.prev_head != chain.head).then_some(Broken::Head(batch.first_seq))
     };
     // Goes on from here in any case: what comes after may still hold together.
+    chain.batches += 1;
     chain.last_seq = batch.last_seq;
     chain.head = batch.head;
     for item in &batch.items {

@@ -14,7 +14,7 @@ use provost_trust::{Envelope, PolicyManifest};
 use serde::{Deserialize, Serialize};
 
 use super::roots::Roots;
-use crate::commands::fleet::export::{EXPORT_FILE, VERSION};
+use crate::commands::fleet::export::{EXPORT_FILE, Stated, VERSION};
 use crate::exit::UsageError;
 
 /// One exported batch as a line: an envelope of 2 MiB in base64, and names.
@@ -26,17 +26,23 @@ pub struct Export {
     summary: Summary,
 }
 
+/// What the export says of itself.
 #[derive(Deserialize)]
-struct Summary {
+pub struct Summary {
     version: u64,
     clusters: Vec<Cluster>,
+    pub batches: u64,
+    pub grants: u64,
+    pub roots: u64,
+    pub manifests: u64,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct Cluster {
     pub id: ClusterId,
     #[serde(default)]
     pub name: String,
+    pub chains: Vec<Stated>,
 }
 
 /// A line of `batches.jsonl`.
@@ -84,6 +90,29 @@ impl Export {
         &self.summary.clusters
     }
 
+    pub const fn stated(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// How many signed objects lie in one of its folders.
+    pub fn count(&self, folder: &str) -> anyhow::Result<u64> {
+        Ok(files(&self.folder.join(folder))?.len() as u64)
+    }
+
+    /// What lies in one of its folders, by name.
+    pub fn names(&self, folder: &str) -> anyhow::Result<Vec<String>> {
+        let folder = self.folder.join(folder);
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
     pub fn grants_folder(&self) -> PathBuf {
         self.folder.join("grants")
     }
@@ -99,13 +128,16 @@ impl Export {
         Ok(roots.into_iter().map(|(_, envelope)| envelope).collect())
     }
 
-    /// Every batch of a cluster, in the order of the export.
+    /// Every batch of a cluster, in the order of the export; none where the file is missing.
     pub fn batches(
         &self,
         cluster: ClusterId,
         mut each: impl FnMut(usize, anyhow::Result<Exported>),
     ) -> anyhow::Result<()> {
         let path = self.folder.join("clusters").join(cluster.to_string()).join("batches.jsonl");
+        if !path.exists() {
+            return Ok(());
+        }
         let file = fs::File::open(&path).with_context(|| path.display().to_string())?;
         let mut file = BufReader::new(file);
         let mut number = 0;
