@@ -78,6 +78,8 @@ pub struct ReleaseArgs {
     instance: InstanceId,
     #[command(flatten)]
     server: HubArgs,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub fn approve(args: &ApproveArgs) -> anyhow::Result<Exit> {
@@ -118,7 +120,10 @@ pub fn release(args: &ReleaseArgs) -> anyhow::Result<Exit> {
     let id = text(&find_cluster(&hub, &args.cluster)?, "/id").to_owned();
     let path = format!("/api/v1/clusters/{id}/instances/{}/release", args.instance);
     let _: Value = hub.post(&path, &json!({}))?;
-    println!("released {}", args.instance);
+    match args.output.format {
+        Format::Json => output::json(&json!({"cluster": id, "instance": args.instance}))?,
+        Format::Pretty => println!("released {}", args.instance),
+    }
     Ok(Exit::Clean)
 }
 
