@@ -17,6 +17,7 @@ pub mod page;
 pub mod ports;
 pub mod problem;
 pub mod query;
+pub mod rollups;
 pub mod routes;
 pub mod tokens;
 pub mod view;
@@ -36,6 +37,8 @@ pub fn mount(table: Table) -> Table {
     let table = table
         .get("/api/v1/openapi.json", VIEWER, openapi::document)
         .get("/api/v1/fleet", VIEWER, fleet::fleet)
+        .get("/api/v1/rollups/policies", VIEWER, rollups::policies)
+        .get("/api/v1/rollups/controls", VIEWER, rollups::controls)
         .get("/api/v1/hub", VIEWER, fleet::facts)
         .get("/api/v1/gaps", VIEWER, fleet::gaps)
         .get("/api/v1/not-evaluated", VIEWER, fleet::without_verdict)

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use provost_model::{ClusterId, Outcome};
+use provost_model::{ClusterId, Outcome, PolicyId};
 use serde::Serialize;
 
 use crate::store::rollups::{NamespaceCount, PolicyCount};
@@ -112,6 +112,20 @@ pub fn by_cluster(
     let mut tallies: BTreeMap<ClusterId, Tally> = BTreeMap::new();
     for count in counts {
         let tally = tallies.entry(count.cluster).or_default();
+        tally.add(count.outcome, count.scored, fresh(count.cluster), count.verdicts);
+    }
+    tallies
+}
+
+/// By policy, of all clusters together.
+#[must_use]
+pub fn by_policy(
+    counts: &[PolicyCount],
+    fresh: impl Fn(ClusterId) -> bool,
+) -> BTreeMap<PolicyId, Tally> {
+    let mut tallies: BTreeMap<PolicyId, Tally> = BTreeMap::new();
+    for count in counts {
+        let tally = tallies.entry(count.policy.clone()).or_default();
         tally.add(count.outcome, count.scored, fresh(count.cluster), count.verdicts);
     }
     tallies

@@ -39,7 +39,7 @@ pub struct FleetJson {
     pub causes: u64,
     /// Undeclared gaps that nothing has resolved.
     pub undeclared_gaps: u64,
-    /// Clusters that are away, longest first.
+    /// Clusters that are away or quarantined, longest unheard first.
     pub away: Vec<AwayJson>,
     /// The ten worst causes.
     pub worst: Vec<CauseJson>,
@@ -63,6 +63,8 @@ pub struct ClusterCounts {
 pub struct AwayJson {
     pub id: String,
     pub name: String,
+    /// It talks, and nothing it says is taken until an operator releases it.
+    pub quarantined: bool,
     /// Missing: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_heard: Option<Stamp>,
@@ -155,6 +157,7 @@ fn away(view: &FleetView) -> Vec<AwayJson> {
         .map(|v| AwayJson {
             id: v.cluster.id.to_string(),
             name: v.cluster.display_name.clone(),
+            quarantined: v.cluster.quarantined,
             last_heard: v.cluster.last_heard_at_ms.map(Stamp),
             age_ms: v.cluster.last_heard_at_ms.map(|at| view.now.0.saturating_sub(at)),
         })

@@ -39,7 +39,15 @@ impl Hub {
 
     #[must_use]
     pub fn stale_among(&self, clusters: &[Cluster]) -> Vec<ClusterId> {
-        clusters.iter().map(|c| c.id).filter(|id| !self.liveness.is_fresh(*id)).collect()
+        clusters.iter().filter(|cluster| !self.is_fresh(cluster)).map(|c| c.id).collect()
+    }
+
+    /// Approved, heard within its time, and what it says is taken: a quarantined one talks in vain.
+    #[must_use]
+    pub fn is_fresh(&self, cluster: &Cluster) -> bool {
+        cluster.status == ClusterStatus::Approved
+            && !cluster.quarantined
+            && self.liveness.is_fresh(cluster.id)
     }
 }
 

@@ -18,6 +18,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
         super::fleet::facts,
         super::fleet::gaps,
         super::fleet::without_verdict,
+        super::rollups::policies,
+        super::rollups::controls,
         super::clusters::clusters,
         super::clusters::cluster,
         super::clusters::approve,

@@ -1,8 +1,8 @@
 //! The fleet with its numbers, as API and pages both show it: loaded once for an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use provost_model::{ClusterId, Outcome, Severity};
+use provost_model::{ClusterId, Outcome, PolicyId, Severity};
 
 use super::hub::Hub;
 use super::problem::Problem;
@@ -15,13 +15,15 @@ use crate::tally::{self, Tally, ratio};
 #[derive(Clone, Debug)]
 pub struct FleetView {
     pub clusters: Vec<ClusterView>,
+    /// Of the approved clusters together; their sum is [`Self::tally`].
+    pub policies: BTreeMap<PolicyId, Tally>,
     pub now: Stamp,
 }
 
 #[derive(Clone, Debug)]
 pub struct ClusterView {
     pub cluster: Cluster,
-    /// Approved, and heard within its time.
+    /// Approved, heard within its time, and not quarantined.
     pub fresh: bool,
     pub tally: Tally,
     /// Open findings (fail and warn) by severity.
@@ -30,26 +32,32 @@ pub struct ClusterView {
 
 impl FleetView {
     pub async fn load(hub: &Hub) -> Result<Self, Problem> {
-        let counts = hub.store.policy_counts(None).await?;
-        let mut tallies = tally::by_cluster(&counts, |id| hub.liveness.is_fresh(id));
+        let mut clusters = hub.store.clusters().await?;
+        let approved = clusters.iter().filter(|c| c.status == ClusterStatus::Approved);
+        let approved: BTreeSet<ClusterId> = approved.map(|cluster| cluster.id).collect();
+        let heard = clusters.iter().filter(|cluster| hub.is_fresh(cluster));
+        let heard: BTreeSet<ClusterId> = heard.map(|cluster| cluster.id).collect();
+        let fresh = |id: ClusterId| heard.contains(&id);
+        let mut counts = hub.store.policy_counts(None).await?;
+        counts.retain(|count| approved.contains(&count.cluster));
+        let mut tallies = tally::by_cluster(&counts, fresh);
+        let mut policies = tally::by_policy(&counts, fresh);
         for row in hub.store.not_evaluated(None).await? {
-            if hub.liveness.is_fresh(row.cluster) {
+            if fresh(row.cluster) {
                 tallies.entry(row.cluster).or_default().states.not_evaluated += 1;
+                policies.entry(row.policy).or_default().states.not_evaluated += 1;
             }
         }
         let mut open = by_severity(&hub.store.open_by_cluster().await?);
-        let mut clusters = hub.store.clusters().await?;
         clusters.sort_by(|a, b| (&a.display_name, a.id).cmp(&(&b.display_name, b.id)));
-        let view = |cluster: Cluster| {
-            let approved = cluster.status == ClusterStatus::Approved;
-            ClusterView {
-                fresh: approved && hub.liveness.is_fresh(cluster.id),
-                tally: tallies.remove(&cluster.id).filter(|_| approved).unwrap_or_default(),
-                open: open.remove(&cluster.id).unwrap_or_default(),
-                cluster,
-            }
+        let view = |cluster: Cluster| ClusterView {
+            fresh: fresh(cluster.id),
+            tally: tallies.remove(&cluster.id).unwrap_or_default(),
+            open: open.remove(&cluster.id).unwrap_or_default(),
+            cluster,
         };
-        Ok(Self { clusters: clusters.into_iter().map(view).collect(), now: hub.now() })
+        let clusters = clusters.into_iter().map(view).collect();
+        Ok(Self { clusters, policies, now: hub.now() })
     }
 
     pub fn approved(&self) -> impl Iterator<Item = &ClusterView> {
@@ -91,7 +99,7 @@ impl FleetView {
 impl ClusterView {
     pub async fn load(hub: &Hub, cluster: Cluster) -> Result<Self, Problem> {
         let id = cluster.id;
-        let fresh = cluster.status == ClusterStatus::Approved && hub.liveness.is_fresh(id);
+        let fresh = hub.is_fresh(&cluster);
         let counts = hub.store.policy_counts(Some(id)).await?;
         let mut tally = tally::by_cluster(&counts, |_| fresh).remove(&id).unwrap_or_default();
         if fresh {

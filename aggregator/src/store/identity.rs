@@ -180,6 +180,9 @@ pub struct Cluster {
     pub decided_by: Option<String>,
     pub last_heard_at_ms: Option<i64>,
     pub auditing_instance: Option<InstanceId>,
+    /// The instance that audits is quarantined: nothing it says is taken.
+    #[serde(skip)]
+    pub quarantined: bool,
     pub agent_version: String,
     pub clock_offset_ms: i64,
     pub active_manifest: Option<Digest>,

@@ -1,8 +1,9 @@
-//! Maintained counts, as rows: `rollup` folds them with who is stale.
+//! Maintained counts, as rows: `tally` adds them up with who is stale.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use provost_model::policy::ControlRef;
 use provost_model::{BindingId, ClusterId, NotEvaluatedReason, Outcome, PolicyId, Severity};
 
 use super::Result;
@@ -63,6 +64,6 @@ pub struct PolicyRow {
     pub title: String,
     pub category: String,
     pub severity: Severity,
-    /// (framework, version, control id), from the newest published bundle.
-    pub controls: Vec<(String, String, String)>,
+    /// The controls that it checks, as the newest published bundle with the policy maps them.
+    pub controls: Vec<ControlRef>,
 }

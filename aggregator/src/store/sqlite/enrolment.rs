@@ -4,7 +4,8 @@ use provost_model::{ClusterId, InstanceId};
 use sqlx::SqliteConnection;
 
 use super::identity::{
-    audit, cluster_in, cluster_row, instance_in, labels_json, no_cluster, quarantine, token_row,
+    audit, cluster_in, cluster_row, clusters, instance_in, labels_json, no_cluster, quarantine,
+    token_row,
 };
 use super::row::{Fields as _, int};
 use crate::store::identity::{
@@ -24,7 +25,7 @@ pub async fn enrol(
     let Some(token) = token.as_ref().map(token_row).transpose()? else {
         return Ok(Enrolled::TokenUnknown);
     };
-    let known = sqlx::query("SELECT * FROM clusters WHERE identity_key = $1")
+    let known = sqlx::query(concat!(clusters!(), " WHERE identity_key = $1"))
         .bind(hex::encode(request.identity_key))
         .fetch_optional(&mut *tx)
         .await?;
@@ -114,7 +115,7 @@ pub async fn reenter(
     request: &Reentry,
     now_ms: i64,
 ) -> Result<Reentered> {
-    let cluster = sqlx::query("SELECT * FROM clusters WHERE identity_key = $1")
+    let cluster = sqlx::query(concat!(clusters!(), " WHERE identity_key = $1"))
         .bind(hex::encode(request.identity_key))
         .fetch_optional(&mut *tx)
         .await?;

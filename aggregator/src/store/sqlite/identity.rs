@@ -14,6 +14,16 @@ use crate::store::identity::{
 };
 use crate::store::{Actor, AuditEntry, Error, Result};
 
+/// Clusters as [`cluster_row`] reads them.
+macro_rules! clusters {
+    () => {
+        "SELECT clusters.*, EXISTS (SELECT 1 FROM instances WHERE instances.cluster_id = clusters.cluster_id \
+         AND instances.instance_id = COALESCE(clusters.auditing_instance, instances.instance_id) \
+         AND instances.quarantine_code IS NOT NULL) AS quarantined FROM clusters"
+    };
+}
+pub(super) use clusters;
+
 #[async_trait]
 impl Identity for SqliteStore {
     async fn meta_once(&self, name: &str, value: &str) -> Result<String> {
@@ -208,7 +218,7 @@ impl Identity for SqliteStore {
     }
 
     async fn cluster(&self, id: ClusterId) -> Result<Option<Cluster>> {
-        let row = sqlx::query("SELECT * FROM clusters WHERE cluster_id = $1")
+        let row = sqlx::query(concat!(clusters!(), " WHERE cluster_id = $1"))
             .bind(id.to_string())
             .fetch_optional(self.reader())
             .await?;
@@ -216,7 +226,7 @@ impl Identity for SqliteStore {
     }
 
     async fn cluster_by_identity(&self, identity_key: &[u8; 32]) -> Result<Option<Cluster>> {
-        let row = sqlx::query("SELECT * FROM clusters WHERE identity_key = $1")
+        let row = sqlx::query(concat!(clusters!(), " WHERE identity_key = $1"))
             .bind(hex::encode(identity_key))
             .fetch_optional(self.reader())
             .await?;
@@ -224,7 +234,7 @@ impl Identity for SqliteStore {
     }
 
     async fn clusters(&self) -> Result<Vec<Cluster>> {
-        let rows = sqlx::query("SELECT * FROM clusters ORDER BY display_name, cluster_id")
+        let rows = sqlx::query(concat!(clusters!(), " ORDER BY display_name, cluster_id"))
             .fetch_all(self.reader())
             .await?;
         rows.iter().map(cluster_row).collect()
@@ -367,7 +377,7 @@ pub(super) async fn cluster_in(
     tx: &mut SqliteConnection,
     id: ClusterId,
 ) -> Result<Option<Cluster>> {
-    let row = sqlx::query("SELECT * FROM clusters WHERE cluster_id = $1")
+    let row = sqlx::query(concat!(clusters!(), " WHERE cluster_id = $1"))
         .bind(id.to_string())
         .fetch_optional(tx)
         .await?;
@@ -425,6 +435,7 @@ pub(super) fn cluster_row(row: &SqliteRow) -> Result<Cluster> {
         decided_by: row.text_opt("decided_by")?,
         last_heard_at_ms: row.int_opt("last_heard_at_ms")?,
         auditing_instance: row.parsed_opt("auditing_instance")?,
+        quarantined: row.flag("quarantined")?,
         agent_version: row.text("agent_version")?,
         clock_offset_ms: row.int("clock_offset_ms")?,
         active_manifest: row.parsed_opt("active_manifest")?,

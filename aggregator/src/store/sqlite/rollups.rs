@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use provost_model::policy::ControlRef;
 use provost_model::{ClusterId, PolicyId};
 use sqlx::sqlite::SqliteRow;
 
@@ -75,12 +76,17 @@ impl Rollups for SqliteStore {
             policies.insert(id, policy);
         }
         let controls = sqlx::query(
-            "SELECT policy_id, framework, framework_version, control_id FROM policy_controls \
+            "SELECT policy_id, framework, framework_version, control_id, strength, review FROM policy_controls \
              ORDER BY framework, framework_version, control_id",
         );
         for row in controls.fetch_all(self.reader()).await? {
-            let control =
-                (row.text("framework")?, row.text("framework_version")?, row.text("control_id")?);
+            let control = ControlRef {
+                framework: row.text("framework")?,
+                version: row.text("framework_version")?,
+                id: row.text("control_id")?,
+                strength: row.parsed("strength")?,
+                review: row.text("review")?,
+            };
             if let Some(policy) = policies.get_mut(&row.parsed::<PolicyId>("policy_id")?) {
                 policy.controls.push(control);
             }

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use provost_aggregator::store::Actor;
 use serde_json::Value;
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, NOW_MS};
 use super::html::{anchors, number, text};
+use crate::chain::POLICIES;
+use crate::signer::{Signer, contents};
 
 /// The total that a page of rows says in its heading.
 fn heading(html: &str) -> u64 {
@@ -147,5 +150,124 @@ async fn filters_narrow_by_what_they_name() {
         assert_eq!(total["total"], expected, "{query}");
         assert_eq!(heading(&fleet.page(&format!("/findings?{query}")).await), expected, "{query}");
     }
+    fleet.stop().await;
+}
+
+const STATES: [&str; 8] =
+    ["pass", "fail", "warn", "error", "skip", "exempt", "notEvaluated", "stale"];
+
+fn states_of(row: &Value) -> [u64; 8] {
+    STATES.map(|name| row["states"][name].as_u64().unwrap())
+}
+
+/// Guarantee: the rows by policy are every verdict of the fleet once, in its state, and each says
+/// its own score; nothing to score is null.
+#[tokio::test]
+async fn policies_add_up_to_the_fleet() {
+    let fleet = Fleet::seeded().await;
+    fleet.pending("waits", "edge").await;
+    let json = fleet.get("/api/v1/fleet").await.json();
+    let rollup = fleet.get("/api/v1/rollups/policies").await.json();
+    assert_eq!(rollup["freshness"], json["freshness"]);
+    let rows = rollup["items"].as_array().unwrap();
+    let mut sum = [0; 8];
+    for row in rows {
+        for (all, one) in sum.iter_mut().zip(states_of(row)) {
+            *all += one;
+        }
+    }
+    assert_eq!(sum, states_of(&json));
+    let row = |policy: &str| rows.iter().find(|row| row["policy"] == policy).unwrap();
+    assert_eq!(rows.len(), 4, "three with verdicts, one without any");
+    let privileged = row("privileged-container");
+    assert_eq!(states_of(privileged), [2, 2, 0, 0, 0, 0, 0, 4]);
+    assert_eq!(
+        (privileged["score"].as_f64(), privileged["coverage"].as_f64()),
+        (Some(0.5), Some(1.0))
+    );
+    assert_eq!(privileged["severity"], "critical");
+    assert_eq!(row("host-path")["score"], Value::Null, "its binding is not scored");
+    assert_eq!(states_of(row("resource-limits")), [2, 1, 0, 1, 0, 0, 0, 4]);
+    assert_eq!(row("resource-limits")["coverage"].as_f64(), Some(0.75));
+    assert_eq!(states_of(row("image-registry"))[6], 2);
+    fleet.stop().await;
+}
+
+/// Guarantee: a control's row is the sum of the policies that are mapped to it, and names each with
+/// the strength of its mapping.
+#[tokio::test]
+async fn controls_add_up_the_policies_behind_them() {
+    let fleet = Fleet::start().await;
+    let none = fleet.get("/api/v1/rollups/controls").await.json();
+    assert_eq!(none["items"].as_array().unwrap().len(), 0, "nothing says which controls there are");
+    let hub = &fleet.hub.hub;
+    let signer = Signer::new(hub.keys.director.public(), NOW_MS);
+    signer.publish(hub, &contents(&POLICIES), 1).await.unwrap();
+    let objects =
+        [("shop", "web", [Some(0), Some(1), None]), ("", "node", [Some(1), Some(0), Some(0)])];
+    fleet.cluster("cloud-eu", "cloud", &objects, true).await;
+    fleet.cluster("store-12", "edge", &objects, false).await;
+    let policies = fleet.get("/api/v1/rollups/policies").await.json();
+    let policies = policies["items"].as_array().unwrap();
+    let rollup = fleet.get("/api/v1/rollups/controls").await.json();
+    let controls = rollup["items"].as_array().unwrap();
+    let mut mapped = 0;
+    for (id, known) in fleet.store().policies().await.unwrap() {
+        for control in &known.controls {
+            let row = controls.iter().find(|row| {
+                row["framework"] == control.framework.as_str()
+                    && row["frameworkVersion"] == control.version.as_str()
+                    && row["control"] == control.id.as_str()
+            });
+            let behind = row.unwrap()["policies"].as_array().unwrap();
+            let behind = behind.iter().find(|one| one["policy"] == id.as_str()).unwrap();
+            assert_eq!(behind["strength"], control.strength.as_str());
+            mapped += 1;
+        }
+    }
+    let named = controls.iter().map(|row| row["policies"].as_array().unwrap().len());
+    assert_eq!((mapped, true), (named.sum::<usize>(), mapped > 2));
+    for control in controls {
+        let mut sum = [0; 8];
+        for behind in control["policies"].as_array().unwrap() {
+            let policy = policies.iter().find(|row| row["policy"] == behind["policy"]).unwrap();
+            for (all, one) in sum.iter_mut().zip(states_of(policy)) {
+                *all += one;
+            }
+        }
+        assert_eq!(states_of(control), sum, "{control}");
+        assert!(sum[7] >= 2, "store-12 is away: {control}");
+    }
+    fleet.stop().await;
+}
+
+/// Scenario: an agent that talks is quarantined, so that nothing it says is taken. Guarantee: its
+/// cluster is stale everywhere until it is released.
+#[tokio::test]
+async fn a_quarantined_cluster_is_not_fresh() {
+    let fleet = Fleet::seeded().await;
+    let clusters = fleet.store().clusters().await.unwrap();
+    let cluster = clusters.iter().find(|c| c.display_name == "cloud-eu").unwrap().id;
+    let instance = fleet.store().instances(cluster).await.unwrap()[0].id;
+    let before = fleet.get("/api/v1/fleet").await.json();
+    fleet.store().quarantine(cluster, instance, "FORK", "test", NOW_MS).await.unwrap();
+    fleet.hub.hub.liveness.heard(cluster);
+    let json = fleet.get("/api/v1/fleet").await.json();
+    // Only the hostile one is left: 2 pass, 1 fail, of which one pass is not scored.
+    assert_eq!(states_of(&json), [2, 1, 0, 0, 0, 0, 1, 21]);
+    assert_eq!(json["score"].as_f64(), Some(0.5));
+    assert_eq!(json["clusters"]["fresh"], 1);
+    let away = json["away"].as_array().unwrap();
+    let said = away.iter().map(|c| (c["name"].as_str().unwrap(), c["quarantined"] == true));
+    assert_eq!(said.collect::<Vec<_>>(), [("store-12", false), ("cloud-eu", true)]);
+    let detail = fleet.get(&format!("/api/v1/clusters/{cluster}")).await.json();
+    assert_eq!(detail["cluster"]["fresh"], false);
+    assert_eq!(detail["cluster"]["score"], Value::Null);
+    let stale = fleet.get("/api/v1/findings?state=stale&cluster=cloud-eu").await.json();
+    assert_eq!(stale["total"], 4);
+
+    fleet.store().release(cluster, instance, &Actor::hub(), NOW_MS).await.unwrap();
+    let after = fleet.get("/api/v1/fleet").await.json();
+    assert_eq!((states_of(&after), &after["score"]), (states_of(&before), &before["score"]));
     fleet.stop().await;
 }

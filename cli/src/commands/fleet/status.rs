@@ -112,12 +112,17 @@ fn print_fleet(fleet: &Value) {
     print_states(fleet);
     let away = list(fleet, "/away");
     if !away.is_empty() {
-        println!("\n{}", paint(Style::Bold, "Not heard; their last verdicts count as stale"));
+        println!(
+            "\n{}",
+            paint(Style::Bold, "Not heard, or quarantined; their last verdicts count as stale")
+        );
         for cluster in away {
             let age = cluster.pointer("/ageMs").and_then(Value::as_i64);
             let heard = age
                 .map_or_else(|| "never heard".to_owned(), |ms| format!("heard {} ago", span(ms)));
-            println!("  {}  {heard}", plain(text(cluster, "/name")));
+            let quarantined = cluster.pointer("/quarantined").and_then(Value::as_bool);
+            let why = if quarantined == Some(true) { ", quarantined" } else { "" };
+            println!("  {}  {heard}{why}", plain(text(cluster, "/name")));
         }
     }
     let worst = list(fleet, "/worst");
