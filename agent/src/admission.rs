@@ -3,15 +3,20 @@
 //! It decides from the loaded policies alone and waits for neither spool nor hub: what is to be
 //! reported goes into a bounded queue, and what does not fit is counted. A review that could not
 //! be evaluated is decided by the fail mode of each binding that matches. Nothing is mutated.
+//! What a stranger may cost is bounded: reviews at once, their time, their bytes, and the records
+//! that they bring into the chain.
 
 mod answer;
 mod certificate;
 mod decision;
 mod door;
 pub mod manifest;
+mod rate;
 mod record;
 mod registration;
 mod review;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +25,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use provost_engine::{CompiledSet, Evaluator, Review};
@@ -30,12 +36,13 @@ use provost_runtime::metrics::{Counter, Histogram, Registry};
 use provost_runtime::tasks::{OnEnd, Tasks};
 use provost_runtime::{admin, tls};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::report::Reporter;
 pub use certificate::{Certificate, Error as CertificateError};
 use decision::Decision;
 pub use door::Door;
+use rate::Rate;
 pub use registration::{Endpoint, Registration};
 use review::Request;
 
@@ -43,6 +50,15 @@ use review::Request;
 pub const PATH: &str = "/validate";
 /// Object and old object.
 const MAX_BODY_BYTES: usize = 2 * MAX_OBJECT_BYTES;
+/// Reviews at once, from their first byte to their answer. What comes over it is told at once, so
+/// that the API server's failure policy decides.
+const MAX_IN_FLIGHT: usize = 256;
+/// The registration's timeout: nobody waits for a later answer.
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
+/// Records of refusals and warnings that go into the chain; what comes over it is counted and
+/// declared.
+const RECORDS_BURST: u32 = 512;
+const RECORDS_PER_SECOND: u32 = 32;
 
 /// What the handler needs; cheap to clone.
 #[derive(Clone)]
@@ -53,6 +69,11 @@ pub struct Admission {
     clock: SharedClock,
     /// Under the timeout of the registration, so that the API server gets an answer.
     budget: Duration,
+    /// For the whole of a review, its body included.
+    timeout: Duration,
+    clients: tls::Clients,
+    in_flight: Arc<Semaphore>,
+    records: Arc<Rate>,
     metrics: Metrics,
 }
 
@@ -61,7 +82,10 @@ struct Metrics {
     allowed: Counter,
     denied: Counter,
     malformed: Counter,
-    /// Events that the reporter's queue did not take.
+    /// More than may be worked on at once.
+    overload: Counter,
+    timed_out: Counter,
+    /// Events over the rate, or that the reporter's queue did not take.
     unreported: Counter,
     seconds: Histogram,
 }
@@ -76,12 +100,33 @@ impl Admission {
         clock: SharedClock,
         registry: &Registry,
     ) -> Self {
-        Self { evaluator, sets, reporter, clock, budget: BUDGET, metrics: Metrics::new(registry) }
+        let records = Rate::new(RECORDS_BURST, RECORDS_PER_SECOND, clock.monotonic());
+        Self {
+            evaluator,
+            sets,
+            reporter,
+            clock,
+            budget: BUDGET,
+            timeout: REVIEW_TIMEOUT,
+            clients: tls::Clients::Anonymous,
+            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            records: Arc::new(records),
+            metrics: Metrics::new(registry),
+        }
+    }
+
+    /// Who may ask; anybody unless it is said.
+    #[must_use]
+    pub fn for_clients(self, clients: tls::Clients) -> Self {
+        Self { clients, ..self }
     }
 
     pub fn router(self) -> Router {
         Router::new()
-            .route(PATH, post(validate))
+            .route(
+                PATH,
+                post(validate).layer(middleware::from_fn_with_state(self.clone(), bounded)),
+            )
             .route("/healthz", get(|| async { "ok\n" }))
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .with_state(self)
@@ -98,8 +143,12 @@ impl Admission {
             return decision;
         }
         if let Some(reporter) = &self.reporter {
-            let record = record::of(&set, &review, &context, &decision);
-            if reporter.admission(record).is_err() {
+            let taken = if self.records.take(self.clock.monotonic()) {
+                reporter.admission(record::of(&set, &review, &context, &decision))
+            } else {
+                Err(reporter.admission_lost())
+            };
+            if taken.is_err() {
                 self.metrics.unreported.increment();
             }
         }
@@ -128,7 +177,7 @@ pub fn serve(
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
     let slot = certificate.slot();
-    let config = tls::server_config(slot, tls::Clients::Anonymous, clock, tls::ALPN_WEB)?;
+    let config = tls::server_config(slot, admission.clients.clone(), clock, tls::ALPN_WEB)?;
     let incoming =
         tls::listen("admission-accept", listener, config, tls::Limits::default(), tasks)?;
     let serving = admin::serve_tls(incoming, admission.router(), tasks.shutdown().clone());
@@ -149,9 +198,11 @@ impl Metrics {
             allowed: reviews("allowed"),
             denied: reviews("denied"),
             malformed: reviews("malformed"),
+            overload: reviews("overload"),
+            timed_out: reviews("timed_out"),
             unreported: registry.counter(
                 "provost_admission_unreported_total",
-                "Admission events that the report queue did not take.",
+                "Admission events over the rate of records, or that the report queue did not take.",
                 &[],
             ),
             seconds: registry.histogram(
@@ -166,6 +217,27 @@ impl Metrics {
 
 /// Seconds; the target is a p99 under 5 ms.
 const BUCKETS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 3.0];
+
+/// Around the reading of the body, too.
+async fn bounded(
+    State(admission): State<Admission>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    let Ok(_permit) = Arc::clone(&admission.in_flight).try_acquire_owned() else {
+        admission.metrics.overload.increment();
+        let text = "too many admission reviews at once\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    };
+    match tokio::time::timeout(admission.timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            admission.metrics.timed_out.increment();
+            let text = "the review did not come or was not answered in time\n";
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
 
 async fn validate(State(admission): State<Admission>, body: Bytes) -> Response {
     let started = admission.clock.monotonic();

@@ -76,8 +76,8 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
-/// The port on which the API server asks. It may listen anywhere: TLS is always on, and what it
-/// answers is no secret of the cluster to the API server.
+/// The port on which the API server asks. It may listen anywhere: TLS is always on, what it answers
+/// is no secret of the cluster to the API server, and what anybody else may cost is bounded.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admission {
@@ -85,6 +85,8 @@ pub struct Admission {
     pub listen: SocketAddr,
     /// Names in the certificate, as the API server calls the agent.
     pub names: Vec<String>,
+    /// PEM: only clients with a certificate that one of these CAs signed are heard. Unset: anybody.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 impl Default for Admission {
@@ -92,6 +94,7 @@ impl Default for Admission {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 9443)),
             names: vec!["provost-agent.provost-system.svc".to_owned()],
+            client_ca_file: None,
         }
     }
 }

@@ -41,6 +41,8 @@ const CHECKPOINT_AFTER: Duration = Duration::from_secs(300);
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const TRIM_EVERY: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(500);
+/// A declaration is a record, too: admission events that go on being lost are declared this often.
+const DECLARE_EVERY: Duration = Duration::from_secs(10);
 const CONTROL_QUEUE: usize = 64;
 const SEEN_QUEUE: usize = 64;
 /// Admission events that wait for the next group commit: some seconds of a deny storm.
@@ -105,6 +107,8 @@ pub struct Recorder {
     admissions: mpsc::Receiver<AdmissionRecord>,
     admissions_lost: watch::Receiver<u64>,
     admissions_declared: u64,
+    /// Not before it.
+    declare_at: Duration,
     seen: mpsc::Receiver<Seen>,
     wake: watch::Sender<u64>,
 }
@@ -181,6 +185,7 @@ impl Recorder {
             admissions,
             admissions_lost,
             admissions_declared: 0,
+            declare_at: Duration::ZERO,
             seen,
             wake,
         };
@@ -213,6 +218,7 @@ impl Recorder {
         while let Ok(control) = self.control.try_recv() {
             self.controlled(control).await;
         }
+        self.declare_lost();
         self.mode(ModeEvent::Stopped, "agent", "");
         self.seal().await;
         self.write_checkpoint().await;
@@ -279,13 +285,22 @@ impl Recorder {
         self.seal().await;
     }
 
+    /// True: there was something to declare.
+    fn declare_lost(&mut self) -> bool {
+        let lost = *self.admissions_lost.borrow_and_update();
+        if lost <= self.admissions_declared {
+            return false;
+        }
+        let detail = format!("{} events lost", lost - self.admissions_declared);
+        self.mode(ModeEvent::Degraded, "admission-events", &detail);
+        self.admissions_declared = lost;
+        true
+    }
+
     async fn tick(&mut self) {
         let now = self.clock.monotonic();
-        let lost = *self.admissions_lost.borrow_and_update();
-        if lost > self.admissions_declared {
-            let detail = format!("{} events lost", lost - self.admissions_declared);
-            self.mode(ModeEvent::Degraded, "admission-events", &detail);
-            self.admissions_declared = lost;
+        if now >= self.declare_at && self.declare_lost() {
+            self.declare_at = now + DECLARE_EVERY;
             self.seal().await;
         }
         let is_old = self.pending_since.is_some_and(|since| now >= since + SEAL_AFTER);

@@ -7,9 +7,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::recorder::Control;
 
-/// The queue of admission events is full. The recorder counts what was lost and declares it.
+/// An admission event found no room. The recorder counts what was lost and declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the queue of admission events is full")]
+#[error("there is no room for the admission event")]
 pub struct AdmissionLost;
 
 /// Cheap to clone. The async methods wait for room in a bounded queue, never for the hub. After the
@@ -55,10 +55,13 @@ impl Reporter {
 
     /// Never waits: admission does not stop for the spool.
     pub fn admission(&self, record: AdmissionRecord) -> Result<(), AdmissionLost> {
-        self.admissions.try_send(record).map_err(|_| {
-            self.lost.send_modify(|lost| *lost += 1);
-            AdmissionLost
-        })
+        self.admissions.try_send(record).map_err(|_| self.admission_lost())
+    }
+
+    /// One that is not recorded, for the recorder to count and declare.
+    pub fn admission_lost(&self) -> AdmissionLost {
+        self.lost.send_modify(|lost| *lost += 1);
+        AdmissionLost
     }
 
     async fn tell(&self, control: Control) {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::verify::ClusterVerifier;
+use super::verify::{ClusterVerifier, any_subject};
 use super::{CertificateSlot, Error, Time, provider};
 use crate::clock::SharedClock;
 use crate::pki::Identity;
@@ -37,6 +37,8 @@ pub enum Clients {
     Anonymous,
     /// Optional; where one is given it must be a cluster's, of this CA and trust domain.
     Clusters { ca: CertificateDer<'static>, trust_domain: TrustDomain },
+    /// Needed; of any name, signed by one of these CAs.
+    Ca { roots: Vec<CertificateDer<'static>> },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +75,7 @@ pub fn server_config(
         Clients::Clusters { ca, trust_domain } => {
             builder.with_client_cert_verifier(Arc::new(ClusterVerifier::new(&ca, trust_domain)?))
         }
+        Clients::Ca { roots } => builder.with_client_cert_verifier(any_subject(roots)?),
     };
     let mut config = builder.with_cert_resolver(Arc::new(slot.clone()));
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();

@@ -110,6 +110,19 @@ impl ClusterVerifier {
     }
 }
 
+/// Clients that show a certificate of one of these CAs, whatever it is called.
+pub(super) fn any_subject(
+    roots: Vec<CertificateDer<'static>>,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root)?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::new(provider()))
+        .build()
+        .map_err(|error| Error::Anchor { what: error.to_string() })
+}
+
 impl ClientCertVerifier for ClusterVerifier {
     fn offer_client_auth(&self) -> bool {
         true
