@@ -25,7 +25,10 @@ pub struct Hub {
     pub settings: Settings,
     pub liveness: Liveness,
     pub sessions: Sessions,
+    /// Of agents with a certificate.
     pub admission: Admission,
+    /// Of enrolments and re-entries, which anybody can send.
+    pub anonymous: Admission,
     pub metrics: Metrics,
     /// Changes when a bundle was published: sessions look again.
     pub published: watch::Sender<u64>,
@@ -62,6 +65,7 @@ impl Hub {
         Ok(Arc::new(Self {
             liveness: Liveness::new(Arc::clone(&clock), settings.heartbeat_interval),
             admission: Admission::new(clock.monotonic()),
+            anonymous: Admission::new(clock.monotonic()),
             metrics: Metrics::new(registry),
             store,
             clock,

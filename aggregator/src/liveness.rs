@@ -2,7 +2,8 @@
 //!
 //! A cluster is fresh only if something of it was authenticated within three heartbeat intervals
 //! since this hub started. After a restart everything is stale until heard. While the hub turns
-//! agents away because too many come at once, nobody becomes stale: the silence is its own doing.
+//! agents away because too many come at once, nobody becomes stale, for a minute at most: that
+//! silence is its own doing, and longer than that it is not known whose.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +16,8 @@ use provost_runtime::clock::SharedClock;
 const INTERVALS: u32 = 3;
 /// Turned-away agents come back within this; then the load is shed no more.
 const SHEDDING_LASTS: Duration = Duration::from_secs(15);
+/// Staleness is put off by no more than this in a row.
+const LONGEST_FREEZE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Liveness {
@@ -64,13 +67,20 @@ impl Liveness {
     pub fn is_fresh(&self, cluster: ClusterId) -> bool {
         let now = self.clock.monotonic();
         let state = self.lock();
-        let now = state.shedding_at(now).map_or(now, |shedding| shedding.since);
+        let now = state.shedding_at(now).map_or(now, |shedding| shedding.judged_at(now));
         let heard = state.heard.get(&cluster).copied();
         heard.is_some_and(|heard| now.saturating_sub(heard) <= self.stale_after)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shedding {
+    /// The time that silences are measured by: it stands still, then goes on that much behind.
+    fn judged_at(self, now: Duration) -> Duration {
+        self.since.max(now.saturating_sub(LONGEST_FREEZE))
     }
 }
 
@@ -110,7 +120,7 @@ mod tests {
         liveness.heard(silent);
         clock.advance(INTERVAL * 4);
         liveness.heard(heard);
-        for _ in 0..20 {
+        for _ in 0..13 {
             liveness.shed();
             clock.advance(Duration::from_secs(10));
         }
@@ -118,5 +128,20 @@ mod tests {
         assert!(!liveness.is_fresh(silent), "stale before it");
         clock.advance(SHEDDING_LASTS);
         assert!(!liveness.is_fresh(heard), "the storm is over and it was not heard again");
+    }
+
+    #[test]
+    fn turning_agents_away_without_end_keeps_nobody_fresh() {
+        let clock = Manual::at(1_800_000_000_000);
+        let liveness = Liveness::new(clock.clone(), INTERVAL);
+        let cluster = ClusterId::from_bytes([1; 16]);
+        liveness.heard(cluster);
+        for second in 0..=150 {
+            liveness.shed();
+            assert!(liveness.is_fresh(cluster), "{second} s");
+            clock.advance(Duration::from_secs(1));
+        }
+        liveness.shed();
+        assert!(!liveness.is_fresh(cluster), "three intervals and the longest freeze are over");
     }
 }

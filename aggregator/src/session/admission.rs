@@ -1,7 +1,8 @@
 //! How many agents the hub lets in at once when all come back together.
 //!
-//! A bucket of tokens that refills with time: sessions, enrolments and re-entries take one each. Who finds it empty is told
-//! when to come again, spread out, and staleness decisions freeze meanwhile.
+//! Two buckets of tokens that refill with time: sessions take from one, after their certificate was checked, enrolments and
+//! re-entries from the other, because anybody can send those. Who finds its bucket empty is told when to come again, spread
+//! out. Staleness decisions freeze only while known agents are turned away.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::admission::Admission;
 use super::identity::{self, Caller};
 use super::stream;
 use crate::enrol;
@@ -39,13 +40,20 @@ impl FleetService {
         Self { hub, tasks, fetches: Arc::new(Semaphore::new(MAX_FETCHES)) }
     }
 
-    /// Too many at once: the rest come again, each at its own time.
-    fn admit(&self) -> Result<(), Status> {
-        let Err(after) = self.hub.admission.admit(self.hub.clock.monotonic(), rand::random())
-        else {
+    /// Too many known agents at once: the rest come again, each at its own time, and are not called stale for it.
+    fn admit_known(&self) -> Result<(), Status> {
+        self.admit(&self.hub.admission).inspect_err(|_| self.hub.liveness.shed())
+    }
+
+    /// Whom nobody knows yet takes no place of those who are known, and keeps nobody fresh.
+    fn admit_anonymous(&self) -> Result<(), Status> {
+        self.admit(&self.hub.anonymous)
+    }
+
+    fn admit(&self, bucket: &Admission) -> Result<(), Status> {
+        let Err(after) = bucket.admit(self.hub.clock.monotonic(), rand::random()) else {
             return Ok(());
         };
-        self.hub.liveness.shed();
         self.hub.metrics.shed.increment();
         let busy = status::Refusal::new(Code::Unavailable, "too many agents come at the same time");
         Err(busy.retry_after(after).into())
@@ -72,8 +80,8 @@ impl Fleet for FleetService {
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        self.admit()?;
         let caller = self.caller(&request).await?;
+        self.admit_known()?;
         let (sender, receiver) = mpsc::channel(OUTBOUND_QUEUE);
         let name = format!("session of {}", caller.speaker.cluster.short());
         let run = stream::run(
@@ -91,7 +99,7 @@ impl Fleet for FleetService {
         &self,
         request: Request<v1::EnrolRequest>,
     ) -> Result<Response<v1::EnrolResponse>, Status> {
-        self.admit()?;
+        self.admit_anonymous()?;
         let envelope = enrol_envelope(request.into_inner().envelope)?;
         let answer =
             enrol::enrol(&self.hub, &envelope).await.map_err(|refusal| self.refuse(refusal))?;
@@ -102,7 +110,7 @@ impl Fleet for FleetService {
         &self,
         request: Request<v1::ReenterRequest>,
     ) -> Result<Response<v1::EnrolResponse>, Status> {
-        self.admit()?;
+        self.admit_anonymous()?;
         let envelope = enrol_envelope(request.into_inner().envelope)?;
         let answer =
             enrol::reenter(&self.hub, &envelope).await.map_err(|refusal| self.refuse(refusal))?;

@@ -355,6 +355,24 @@ async fn a_jump_is_asked_back_and_a_fork_ends_in_quarantine() {
     fleet.stop().await;
 }
 
+/// Scenario: strangers ask to enrol without end. Guarantee: they are turned away, agents that are known come in as ever,
+/// and who is silent becomes stale.
+#[tokio::test]
+async fn a_flood_of_strangers_takes_nothing_from_known_agents() {
+    let fleet = Fleet::start(true).await;
+    let agent = fleet.enrolled().await;
+    let token = fleet.token().await;
+    let hub = &fleet.hub.hub;
+    drop(agent.session(&agent.chain()).await);
+    fleet.manual.advance(Duration::from_millis(3001));
+    while hub.anonymous.admit(hub.clock.monotonic(), 0.5).is_ok() {}
+    assert_eq!(fleet.agent().enrol(&token).await.unwrap_err().code, Code::Unavailable);
+    assert!(!hub.liveness.is_fresh(agent.cluster.unwrap()));
+    agent.session(&agent.chain()).await;
+    assert!(hub.liveness.is_fresh(agent.cluster.unwrap()));
+    fleet.stop().await;
+}
+
 #[tokio::test]
 async fn the_newest_session_of_an_instance_wins_and_says_so() {
     let fleet = Fleet::start(true).await;
