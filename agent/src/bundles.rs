@@ -388,8 +388,12 @@ impl Bundles {
             errors: errors.clone(),
         };
         let last = LastRefusal { version, manifest, refused };
-        // Offered again in every session: one record is enough until something changes.
-        let news = self.view.borrow().last_refusal.as_ref() != Some(&last);
+        // Offered again in every session: one record is enough until something changes. The words
+        // of a refusal may name the time, so that the code tells.
+        let news = self.view.borrow().last_refusal.as_ref().is_none_or(|before| {
+            (before.manifest, before.version, before.refused.code)
+                != (last.manifest, last.version, last.refused.code)
+        });
         if news {
             self.journal.bundle(record).await;
             self.view.send_modify(|view| view.last_refusal = Some(last));

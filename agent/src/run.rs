@@ -278,6 +278,7 @@ fn uplink(
         hubs: config.hubs,
         proxy: config.proxy,
         backoff: Backoff::new(config.reconnect_first, config.reconnect_cap),
+        ask_again: config.reconnect_cap,
     })
 }
 

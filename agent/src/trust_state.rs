@@ -27,7 +27,10 @@ const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 pub enum Error {
     #[error("cannot read or write {}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("{}", path.display())]
+    #[error(
+        "{} is damaged: restore it from a backup, or remove the data folder and enrol anew",
+        path.display()
+    )]
     File { path: PathBuf, source: provost_trust::Error },
     #[error(transparent)]
     Refused(#[from] provost_trust::Error),
@@ -254,7 +257,8 @@ impl Rooted {
         if roots.is_empty() {
             return Ok(None);
         }
-        let root = TrustedRoot::pin(pinned, &roots)?;
+        let roots_folder = folder.join(ROOTS_FOLDER);
+        let root = TrustedRoot::pin(pinned, &roots).map_err(file_at(&roots_folder))?;
         let first = roots.iter().position(|root| root.payload_digest() == pinned).unwrap_or(0);
         roots.drain(..first);
         let path = folder.join(STATE_FILE);
@@ -263,7 +267,7 @@ impl Rooted {
             Some(bytes) => TrustState::from_json(&bytes).map_err(file_at(&path))?,
         };
         // A crash between roots and state leaves the state one root behind, never ahead.
-        state.check_root(&root)?;
+        state.check_root(&root).map_err(file_at(&path))?;
         let mut rooted = Self { roots, root, state, grant: None };
         rooted.state.remember_root(&rooted.root);
         rooted.load_grant(folder)?;
@@ -353,4 +357,25 @@ fn io_at(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 fn file_at(path: &Path) -> impl FnOnce(provost_trust::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use provost_runtime::clock::Manual;
+
+    /// What is damaged is named, with the way out of it.
+    #[test]
+    fn a_damaged_root_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: SharedClock = Manual::at(0);
+        let pinned = Some(Digest::of(b"root"));
+        Trust::open(folder.path(), pinned, Arc::clone(&clock)).unwrap();
+        let path = folder.path().join(ROOTS_FOLDER).join("0000000001.dsse.json");
+        std::fs::write(&path, "{").unwrap();
+        let error = Trust::open(folder.path(), pinned, clock).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&path.display().to_string()), "{text}");
+        assert!(text.contains("remove the data folder and enrol anew"), "{text}");
+    }
 }

@@ -55,6 +55,8 @@ pub struct Uplink {
     pub hubs: Vec<HubUrl>,
     pub proxy: Option<Proxy>,
     pub backoff: Backoff,
+    /// A bundle whose time had not come is asked for again after this.
+    pub ask_again: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -124,7 +126,7 @@ impl Uplink {
         }
         self.disconnected();
         match ended? {
-            End::Shutdown => {}
+            End::Shutdown | End::AskAgain => {}
             End::HelloAgain => state.held_back = false,
             End::Reenrol => state.rejoin = true,
         }

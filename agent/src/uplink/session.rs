@@ -51,6 +51,8 @@ pub enum End {
     HelloAgain,
     /// The hub wants a new certificate first.
     Reenrol,
+    /// Say Hello again, so that the hub offers what could not be taken the last time.
+    AskAgain,
 }
 
 pub struct Session<'a> {
@@ -71,6 +73,8 @@ pub struct Session<'a> {
     heartbeat_every: Duration,
     health_sent: Option<Digest>,
     answers: mpsc::Sender<BundleAnswer>,
+    /// The hub offers once a session: what could be taken later needs another one.
+    ask_again_at: Option<Instant>,
 }
 
 /// Runs one session over `client`.
@@ -117,6 +121,7 @@ pub async fn run(uplink: &mut Uplink, client: Client, held_back: bool) -> Result
         heartbeat_every: Duration::from_millis(interval_ms.into()),
         health_sent: None,
         answers,
+        ask_again_at: None,
     };
     if let Some(end) = session.welcomed(&welcome).await? {
         return Ok(end);
@@ -173,7 +178,13 @@ impl Session<'_> {
                     }
                     None => return Err(Refusal::new(Code::Unavailable, "the hub ended the session")),
                 },
-                Some(answer) = answered.recv() => send(&self.out, answer.into()).await?,
+                Some(answer) = answered.recv() => {
+                    if matches!(answer, BundleAnswer::Refused { code: Code::NotYet, .. }) {
+                        self.ask_again();
+                    }
+                    send(&self.out, answer.into()).await?;
+                }
+                () = until(self.ask_again_at) => return Ok(End::AskAgain),
                 () = tokio::time::sleep_until(renew_at) => {
                     self.uplink.renew(self.client.clone()).await;
                     renew_at = self.renew_at().max(Instant::now() + Duration::from_secs(60));
@@ -255,7 +266,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn assigned(&self, assignment: Assignment) {
+    fn assigned(&mut self, assignment: Assignment) {
         let offer = Offer {
             assignment,
             nonce: self.nonce,
@@ -265,9 +276,15 @@ impl Session<'_> {
             answers: self.answers.clone(),
         };
         if self.uplink.offers.try_send(offer).is_err() {
-            // The hub offers again in the next session.
             tracing::warn!("assignment dropped: others are still being worked on");
+            self.ask_again();
         }
+    }
+
+    /// After the longest delay between attempts, and never later than already meant.
+    fn ask_again(&mut self) {
+        let at = Instant::now() + jittered(self.uplink.ask_again, 0.2);
+        self.ask_again_at = Some(self.ask_again_at.map_or(at, |meant| meant.min(at)));
     }
 
     async fn requested(&mut self, request: Option<v1::request::Request>) {
@@ -364,6 +381,13 @@ impl Uplink {
             detail: part.detail.chars().take(200).collect(),
         };
         Health { capabilities: parts.map(capability).collect(), webhook: None }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

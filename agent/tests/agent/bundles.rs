@@ -306,3 +306,24 @@ async fn a_bundle_that_does_not_compile_is_refused() {
     })
     .await;
 }
+
+/// Its ring has not begun: the agent asks again by itself, and one record of it is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_whose_time_has_not_come_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, agent) = enrolled(folder.path()).await;
+    let mut header = header(1);
+    header.rings = vec![provost_trust::manifest::Ring {
+        name: "late".to_owned(),
+        selector: LabelSelector::default(),
+        not_before: at(3_600),
+        soak_seconds: 0,
+    }];
+    offer(&hub, sign_manifest(&[&hub.keys.policy], &contents("Version 1."), header));
+    hub.wait("three refusals", |state| state.answers.len() >= 3).await;
+    assert_eq!(refusal(&hub.state()), Some(Code::NotYet));
+    assert_eq!(agent.recorder.seen.lock().unwrap().bundles.len(), 1);
+    publish(&hub, 2);
+    agent.active(2).await;
+    agent.stop().await;
+}
