@@ -1,5 +1,6 @@
-//! What a session is offered: the newest published bundle, if the cluster is in its scope and its ring has begun, in an
-//! assignment that the director signs for this session alone.
+//! What a session is offered: the newest published bundle that has the cluster in its scope and whose ring has begun, in an
+//! assignment that the director signs for this session alone. Never one that the newest bundle's floor or revocations
+//! exclude, nor one older than what the agent holds, which it would refuse.
 
 use provost_model::{ClusterId, Labels};
 use provost_proto::hello::Hello;
@@ -25,40 +26,76 @@ pub struct Newest {
 #[derive(Clone, Debug)]
 pub struct Offer {
     pub bundle: BundleRow,
+    /// A newer one is published that is not for this cluster, or not yet.
+    pub newer_waits: bool,
     pub message: session::Assignment,
 }
 
 /// The newest published bundle of the one channel.
 pub async fn newest(hub: &Hub) -> Result<Option<Newest>> {
-    let Some(row) = hub.store.bundles().await?.into_iter().next() else { return Ok(None) };
+    hub.store.bundles().await?.into_iter().next().map(read).transpose()
+}
+
+fn read(row: BundleRow) -> Result<Newest> {
     let envelope = Envelope::from_json(row.envelope.as_bytes())?;
     // Verified at the gate; what is in the store is ours.
     let manifest = PolicyManifest::parse(&envelope.payload)?;
-    Ok(Some(Newest { row, manifest, envelope }))
+    Ok(Newest { row, manifest, envelope })
+}
+
+/// The newest bundle for a cluster with these labels that holds `held`.
+async fn fitting(
+    hub: &Hub,
+    labels: &Labels,
+    held: Option<provost_model::Digest>,
+    now: Timestamp,
+) -> Result<Option<Newest>> {
+    let rows = hub.store.bundles().await?;
+    let held = rows.iter().find(|row| Some(row.manifest) == held).map_or(0, |row| row.version);
+    let mut rows = rows.into_iter();
+    let Some(newest) = rows.next().map(read).transpose()? else { return Ok(None) };
+    let fits = |manifest: &PolicyManifest| {
+        manifest.check_scope(labels).is_ok() && manifest.check_ring(labels, now).is_ok()
+    };
+    if fits(&newest.manifest) {
+        return Ok(Some(newest));
+    }
+    let oldest = held.max(newest.manifest.floor_version);
+    for row in rows {
+        let excluded = row.channel != newest.row.channel
+            || row.version < oldest
+            || newest.manifest.revoked_versions.contains(&row.version)
+            || now >= Timestamp::from_unix_ms(row.expires_at_ms);
+        if excluded {
+            continue;
+        }
+        let older = read(row)?;
+        if fits(&older.manifest) {
+            return Ok(Some(older));
+        }
+    }
+    Ok(None)
 }
 
 /// None: nothing is published, or nothing for this cluster yet.
 pub async fn for_session(hub: &Hub, cluster: &Cluster, hello: &Hello) -> Result<Option<Offer>> {
-    let Some(newest) = newest(hub).await? else { return Ok(None) };
     let now = Timestamp::from_unix_ms(hub.clock.wall_ms());
     let labels = granted_labels(cluster)?;
-    let fits = newest.manifest.check_scope(&labels).is_ok()
-        && newest.manifest.check_ring(&labels, now).is_ok();
-    if !fits {
-        return Ok(None);
-    }
-    let assignment = assign(hub, cluster.id, hello, &newest.row, now)?;
+    let Some(fitting) = fitting(hub, &labels, hello.bundle, now).await? else { return Ok(None) };
+    let newest = hub.store.newest_bundle(&fitting.row.channel).await?;
+    let newer_waits = newest.is_some_and(|newest| newest.version > fitting.row.version);
+    let assignment = assign(hub, cluster.id, hello, &fitting.row, now)?;
     let message = session::Assignment {
         assignment,
         roots: enrol::roots_after(hub, hello.root_version).await?,
-        manifest: (hello.bundle != Some(newest.row.manifest)).then_some(newest.envelope),
+        manifest: (hello.bundle != Some(fitting.row.manifest)).then_some(fitting.envelope),
         grant: cluster
             .grant
             .as_ref()
             .map(|json| Envelope::from_json(json.as_bytes()))
             .transpose()?,
     };
-    Ok(Some(Offer { bundle: newest.row, message }))
+    Ok(Some(Offer { bundle: fitting.row, newer_waits, message }))
 }
 
 /// How many approved clusters a manifest is for.

@@ -54,6 +54,8 @@ struct Session {
     out: Outbound,
     /// What was offered last: manifest digest, grant version.
     offered: Option<(provost_model::Digest, u64)>,
+    /// A newer bundle than the offered one may become this cluster's.
+    newer_waits: bool,
     /// Everything must be stated again, and when that was asked for last (monotonic).
     resync: bool,
     resync_asked: Option<Duration>,
@@ -108,6 +110,7 @@ async fn serve(
         id,
         out: out.clone(),
         offered: None,
+        newer_waits: false,
         resync: false,
         resync_asked: None,
     };
@@ -304,12 +307,13 @@ impl Session {
         Ok(())
     }
 
-    /// Offers the newest bundle, if it or the grant is not what was offered last, or `anew`.
+    /// Offers the newest bundle that is for the cluster, if it or the grant is not what was offered last, or `anew`.
     async fn offer(&mut self, anew: bool) -> Result<()> {
         let Some(offer) = offer::for_session(&self.hub, &self.caller.cluster, &self.hello).await?
         else {
             return Ok(());
         };
+        self.newer_waits = offer.newer_waits;
         let key = (offer.bundle.manifest, self.caller.cluster.grant_version);
         if !anew && self.offered == Some(key) {
             return Ok(());
@@ -336,7 +340,7 @@ impl Session {
     /// Certificate, revocation and status once more; a ring that began meanwhile is offered.
     async fn check(&mut self) -> Result<()> {
         self.caller = self.caller.again(&self.hub).await?;
-        if self.offered.is_none() {
+        if self.offered.is_none() || self.newer_waits {
             self.offer(false).await?;
         }
         self.ask_for_resync().await

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use provost_aggregator::bundles::publish;
 use provost_aggregator::config::{AdminListener, AgentListener, ApiListener, Config};
 use provost_aggregator::enrol::{self, ApprovalRequest};
 use provost_aggregator::run::{self, Running};
@@ -209,6 +210,43 @@ async fn a_new_version_reaches_an_open_session_and_a_refusal_comes_back() {
     let answers = tokio::time::timeout(SOON, answered).await.unwrap();
     assert_eq!(answers[0].code, "DIGEST_MISMATCH");
     assert_eq!(store.alarms(agent.cluster).await.unwrap()[0].code, "BUNDLE_REFUSED");
+    fleet.stop().await;
+}
+
+/// Scenario: the newest version is for this cluster only later, and the one before it is revoked. Guarantee: a session is
+/// offered the newest one that is for it now, and the newest of all once its ring has begun.
+#[tokio::test]
+async fn a_cluster_whose_ring_has_not_begun_gets_the_version_before() {
+    let fleet = Fleet::start(true).await;
+    let agent = fleet.enrolled().await;
+    let hub = &fleet.hub.hub;
+    let files = contents(&[POLICY]);
+    fleet.signer.publish(hub, &contents(&[POLICY, "host-path"]), 2).await.unwrap();
+    let mut request = fleet.signer.request(&files, 3);
+    let mut third = fleet.signer.manifest(&files, 3);
+    third.revoked_versions = vec![2];
+    third.rings = vec![manifest::Ring {
+        name: "later".to_owned(),
+        selector: provost_model::LabelSelector::default(),
+        not_before: Timestamp::from_unix_ms(NOW_MS).plus_s(60),
+        soak_seconds: 0,
+    }];
+    request.manifest = fleet.signer.sign(&third);
+    publish::publish(hub, request, &operator()).await.unwrap();
+    let offered = async |now_ms| {
+        let mut session = agent.session(&agent.chain()).await;
+        let offered = session.assignment().await;
+        let root = TrustedRoot::pin(fleet.signer.root_digest(), &offered.roots).unwrap();
+        let expected = assignment::Session {
+            cluster_id: agent.cluster.unwrap(),
+            nonce: Nonce::from_bytes(session.nonce),
+            now: Timestamp::from_unix_ms(now_ms),
+        };
+        assignment::verify(&root, &offered.assignment, &expected).unwrap().version
+    };
+    assert_eq!(tokio::time::timeout(SOON, offered(NOW_MS)).await.unwrap(), 1);
+    fleet.manual.advance(Duration::from_secs(61));
+    assert_eq!(tokio::time::timeout(SOON, offered(NOW_MS + 61_000)).await.unwrap(), 3);
     fleet.stop().await;
 }
 
