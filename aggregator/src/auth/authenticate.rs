@@ -9,7 +9,7 @@ use super::role::Role;
 use super::secret::{Kind, NoRandomness, Secret, hash_presented};
 use super::{Principal, Via, csrf};
 use crate::store::access::{ApiTokenRow, WebSession};
-use crate::store::{self, Access, Logins};
+use crate::store::{self, Access, Actor, AuditEntry, Logins};
 
 /// A day at the desk.
 pub const SESSION_MS: i64 = 12 * 60 * 60 * 1000;
@@ -69,7 +69,7 @@ pub async fn sign_in_with_token(
 ) -> Result<Option<Opened>, Error> {
     let Some(hash) = hash_presented(Kind::ApiToken, secret) else { return Ok(None) };
     let Some((row, role)) = live_token(store, hash, now_ms).await? else { return Ok(None) };
-    open(store, &row, role, now_ms).await.map(Some)
+    open(store, &row, role, "token", now_ms).await.map(Some)
 }
 
 /// Uses the link up and opens a session with the link's role.
@@ -84,7 +84,7 @@ pub async fn sign_in_with_link(
         return Ok(None);
     };
     let Ok(role) = link.role.parse::<Role>() else { return Ok(None) };
-    open(store, &row, role.min(token_role), now_ms).await.map(Some)
+    open(store, &row, role.min(token_role), "link", now_ms).await.map(Some)
 }
 
 pub async fn sign_out(store: &(impl Access + ?Sized), cookie: &str) -> Result<(), store::Error> {
@@ -98,6 +98,7 @@ async fn open(
     store: &(impl Access + ?Sized),
     token: &ApiTokenRow,
     role: Role,
+    by: &str,
     now_ms: i64,
 ) -> Result<Opened, Error> {
     let cookie = Secret::generate(Kind::Session)?;
@@ -109,7 +110,15 @@ async fn open(
         created_at_ms: now_ms,
         expires_at_ms: token.expires_at_ms.min(now_ms + SESSION_MS),
     };
-    store.create_web_session(&session).await?;
+    let entry = AuditEntry {
+        at_ms: now_ms,
+        actor: Actor::token(&token.name),
+        action: "session.open".to_owned(),
+        target: "console".to_owned(),
+        result: "ok".to_owned(),
+        detail: by.to_owned(),
+    };
+    store.create_web_session(&session, &entry).await?;
     Ok(Opened { cookie, name: token.name.clone(), role })
 }
 

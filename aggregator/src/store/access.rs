@@ -14,10 +14,11 @@ pub trait Access: Send + Sync {
     async fn api_tokens(&self) -> Result<Vec<ApiTokenRow>>;
     async fn api_token(&self, token: Digest) -> Result<Option<ApiTokenRow>>;
     async fn revoke_api_token(&self, name: &str, actor: &Actor, now_ms: i64) -> Result<()>;
-    async fn create_web_session(&self, session: &WebSession) -> Result<()>;
+    /// The session and the audit row of its opening: both or neither.
+    async fn create_web_session(&self, session: &WebSession, entry: &AuditEntry) -> Result<()>;
     async fn web_session(&self, session: Digest) -> Result<Option<WebSession>>;
     async fn end_web_session(&self, session: Digest) -> Result<()>;
-    /// An audit row with no change of its own: a refused action, a login.
+    /// An audit row with no change of its own: a refused action.
     async fn audit(&self, entry: &AuditEntry) -> Result<()>;
     /// Newest first, before row `before`; with row ids.
     async fn audit_log(&self, before: Option<i64>, limit: u32) -> Result<Vec<(i64, AuditEntry)>>;

@@ -86,13 +86,9 @@ pub async fn submit(
     let now_ms = hub.now().0;
     let opened = authenticate::sign_in_with_token(&*hub.store, form.token.trim(), now_ms).await;
     match opened.map_err(|error| Problem::internal(&error))? {
-        Some(opened) => {
-            audit(&hub, &Actor::token(&opened.name), "session.open", "ok", "token").await?;
-            enter(&hub, &opened, local_path(&form.next))
-        }
+        Some(opened) => enter(&hub, &opened, local_path(&form.next)),
         None => {
-            let code = Code::Unauthenticated.as_str();
-            audit(&hub, &Actor("anonymous".to_owned()), "session.open", code, "token").await?;
+            audit_refusal(&hub, "token").await?;
             let message = "That token is not known here, or it has expired.".to_owned();
             show_form(&hub, StatusCode::UNAUTHORIZED, message, &form.next)
         }
@@ -111,13 +107,9 @@ pub async fn once(
     let now_ms = hub.now().0;
     let opened = authenticate::sign_in_with_link(&*hub.store, &secret, now_ms).await;
     match opened.map_err(|error| Problem::internal(&error))? {
-        Some(opened) => {
-            audit(&hub, &Actor::token(&opened.name), "session.open", "ok", "link").await?;
-            enter(&hub, &opened, "/")
-        }
+        Some(opened) => enter(&hub, &opened, "/"),
         None => {
-            let code = Code::Unauthenticated.as_str();
-            audit(&hub, &Actor("anonymous".to_owned()), "session.open", code, "link").await?;
+            audit_refusal(&hub, "link").await?;
             let page = Message {
                 title: "This link no longer works".to_owned(),
                 detail: "It was used before, has expired, or was never made here.".to_owned(),
@@ -157,20 +149,15 @@ fn set_cookies(cookies: &[String]) -> Result<HeaderMap, Problem> {
     Ok(headers)
 }
 
-async fn audit(
-    hub: &Hub,
-    actor: &Actor,
-    action: &str,
-    result: &str,
-    detail: &str,
-) -> Result<(), Problem> {
+/// A sign-in that succeeds is audited with the session that it opens.
+async fn audit_refusal(hub: &Hub, by: &str) -> Result<(), Problem> {
     let entry = AuditEntry {
         at_ms: hub.now().0,
-        actor: actor.clone(),
-        action: action.to_owned(),
+        actor: Actor("anonymous".to_owned()),
+        action: "session.open".to_owned(),
         target: "console".to_owned(),
-        result: result.to_owned(),
-        detail: detail.to_owned(),
+        result: Code::Unauthenticated.as_str().to_owned(),
+        detail: by.to_owned(),
     };
     Ok(hub.store.audit(&entry).await?)
 }

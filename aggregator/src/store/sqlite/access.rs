@@ -90,7 +90,7 @@ impl Access for SqliteStore {
         Ok(())
     }
 
-    async fn create_web_session(&self, session: &WebSession) -> Result<()> {
+    async fn create_web_session(&self, session: &WebSession, entry: &AuditEntry) -> Result<()> {
         let mut tx = self.begin().await?;
         sqlx::query("DELETE FROM web_sessions WHERE expires_at_ms <= $1")
             .bind(session.created_at_ms)
@@ -108,6 +108,7 @@ impl Access for SqliteStore {
         .bind(session.expires_at_ms)
         .execute(&mut *tx)
         .await?;
+        append_audit(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(())
     }

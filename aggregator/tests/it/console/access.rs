@@ -216,6 +216,12 @@ async fn a_change_by_cookie_needs_the_sessions_forgery_token() {
     assert_eq!(approved.status, store::identity::ClusterStatus::Approved);
     let log = fleet.store().audit_log(None, 50).await.unwrap();
     assert!(log.iter().any(|(_, row)| row.action.contains("approve") && row.actor.0 == "token:op"));
+    let opened: Vec<_> = log.iter().filter(|(_, row)| row.action == "session.open").collect();
+    let [(_, opened)] = opened[..] else { panic!("one session, one row: {opened:?}") };
+    assert_eq!(
+        (opened.actor.0.as_str(), opened.result.as_str(), opened.detail.as_str()),
+        ("token:op", "ok", "token")
+    );
     fleet.stop().await;
 }
 
