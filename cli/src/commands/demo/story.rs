@@ -158,6 +158,9 @@ fn tamper(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::Re
     alter_one_byte(&fleet.path("v3/blobs"))?;
     let reason = fleet.refusal(say, &["bundle", "publish", "v3", "--root", "root.json"])?;
     let first = reason.lines().next().unwrap_or_default();
+    if !["DIGEST_MISMATCH", "FILE_UNEXPECTED"].iter().any(|code| first.contains(code)) {
+        bail!("the altered bundle was refused for another reason: {first}");
+    }
     say.good(&format!("refused: {}", first.trim_start_matches("error: ")));
     wait_for_version(fleet, 2, &|_| true)?;
     wait_for_numbers(fleet, expected)?;
