@@ -11,7 +11,8 @@ use provost_proto::enrol::{Answer, Enrol, Reenter, Status};
 use provost_runtime::pki::{RequestedKey, Usage, Validity};
 use provost_trust::dsse::payload_type;
 use provost_trust::grant::{Grant, GrantedInstance};
-use provost_trust::{Envelope, PublicKey, Timestamp};
+use provost_trust::root::Role;
+use provost_trust::{Envelope, PublicKey, Timestamp, TrustedRoot};
 
 use crate::hub::Hub;
 use crate::refusal::{Refusal, Result};
@@ -90,7 +91,7 @@ pub async fn reenter(hub: &Arc<Hub>, envelope: &Envelope) -> Result<Answer> {
         .cluster_by_identity(request.identity_key.as_bytes())
         .await?
         .ok_or_else(unknown)?;
-    if needs_approval(hub, &cluster, request.instance).await? {
+    if needs_approval(hub, &cluster).await? {
         let reason = format!(
             "the certificate expired more than 30 days ago; run `provost fleet approve {}`",
             cluster.id
@@ -155,8 +156,9 @@ pub async fn approve(
     let cluster = hub.store.cluster(id).await?.ok_or_else(unknown)?;
     let ApprovalRequest { display_name, labels, grant } = request;
     let (grant, version, labels) = match grant {
-        Some(envelope) => operator_grant(&cluster, &envelope)?,
+        Some(envelope) => operator_grant(hub, &cluster, &envelope).await?,
         None => {
+            check_replaceable(hub, &cluster)?;
             director_grant(hub, &cluster, labels.unwrap_or_else(|| cluster.labels.clone())).await?
         }
     };
@@ -276,17 +278,14 @@ fn requested_key(csr: &[u8]) -> Result<RequestedKey> {
         .map_err(|error| Refusal::new(Code::Invalid, format!("certificate request: {error}")))
 }
 
-/// An instance whose last certificate expired too long ago waits for an approval after that.
-async fn needs_approval(hub: &Hub, cluster: &Cluster, instance: InstanceId) -> Result<bool> {
+/// A cluster whose last certificate expired too long ago waits for an approval after that, whichever instance asks:
+/// instance ids are the agent's own to draw.
+async fn needs_approval(hub: &Hub, cluster: &Cluster) -> Result<bool> {
     if cluster.status != ClusterStatus::Approved {
         return Ok(false);
     }
     let certificates = hub.store.certificates(cluster.id).await?;
-    let last = certificates
-        .iter()
-        .filter(|row| row.instance == instance)
-        .map(|row| row.not_after_ms)
-        .max();
+    let last = certificates.iter().map(|row| row.not_after_ms).max();
     let Some(deadline_ms) = last.map(|not_after_ms| not_after_ms.saturating_add(REENTRY_WITHIN_MS))
     else {
         return Ok(false);
@@ -309,6 +308,20 @@ fn check_grant(hub: &Hub, cluster: &Cluster, request: &Reenter) -> Result<()> {
         cluster.id
     );
     Err(Refusal::new(Code::NeedsApproval, detail))
+}
+
+/// Agents hold on to an operator's grant: one by the director in its place would be refused, and every bundle with it.
+fn check_replaceable(hub: &Hub, cluster: &Cluster) -> Result<()> {
+    let Some(json) = &cluster.grant else { return Ok(()) };
+    if is_directors(hub, &Envelope::from_json(json.as_bytes())?) {
+        return Ok(());
+    }
+    let detail = format!(
+        "an operator signed this cluster's grant, and only an operator can replace it: \
+         use `provost fleet approve {} --sign-with KEY`",
+        cluster.id
+    );
+    Err(Refusal::new(Code::Conflict, detail))
 }
 
 fn is_directors(hub: &Hub, grant: &Envelope) -> bool {
@@ -357,12 +370,23 @@ async fn director_grant(
     Ok((envelope.to_json(), version, labels))
 }
 
-/// The hub keeps what the operator signed; agents check who signed it.
-fn operator_grant(cluster: &Cluster, envelope: &Envelope) -> Result<(String, u64, Labels)> {
+/// The hub keeps what an operator of its root signed; agents check the same.
+async fn operator_grant(
+    hub: &Hub,
+    cluster: &Cluster,
+    envelope: &Envelope,
+) -> Result<(String, u64, Labels)> {
     let grant = Grant::parse(&envelope.payload)?;
     if envelope.payload_type != payload_type::GRANT || envelope.signatures.is_empty() {
         return Err(Refusal::new(Code::WrongType, "the grant is not a signed cluster grant"));
     }
+    let roots = roots_after(hub, 0).await?;
+    let Some((first, rest)) = roots.split_first() else {
+        let detail = "the hub knows no root yet, so it cannot tell who signed the grant; publish a bundle first";
+        return Err(Refusal::new(Code::WrongRoot, detail));
+    };
+    let root = TrustedRoot::from_operator(first)?.follow(rest)?;
+    root.verify(Role::Operator, payload_type::GRANT, envelope)?;
     if grant.cluster_id != cluster.id || *grant.identity_key.as_bytes() != cluster.identity_key {
         return Err(Refusal::new(
             Code::WrongCluster,

@@ -8,7 +8,8 @@ use provost_aggregator::ca::HubKeys;
 use provost_aggregator::enrol::{self, ApprovalRequest};
 use provost_aggregator::hub::{Hub, Settings};
 use provost_aggregator::refusal::Refusal;
-use provost_aggregator::store::{Actor, SqliteStore};
+use provost_aggregator::store::identity::Approval;
+use provost_aggregator::store::{Actor, Error, SqliteStore};
 use provost_aggregator::tokens::{self, TokenRequest};
 use provost_model::{Code, InstanceId, Labels};
 use provost_proto::enrol::{Answer, Enrol, Facts, Reenter, Status};
@@ -152,19 +153,68 @@ async fn an_operators_grant_is_not_the_hubs_to_change() {
     let cluster = site.reenter().await.unwrap().cluster.unwrap();
     let held = site.hub.store.cluster(cluster).await.unwrap().unwrap().grant.unwrap();
     let held = Envelope::from_json(held.as_bytes()).unwrap();
-    let person = KeyPair::generate().unwrap();
+    let stranger = KeyPair::generate().unwrap();
     let grant = Grant { version: 9, ..Grant::parse(&held.payload).unwrap() };
     let mut signed = grant.to_unsigned().unwrap();
-    signed.add_signature(&person);
+    signed.add_signature(&site.signer.operator_key);
+    let mut strange = grant.to_unsigned().unwrap();
+    strange.add_signature(&stranger);
     let older = Grant { version: 1, ..grant }.to_unsigned().unwrap();
     let approve = |grant| ApprovalRequest { grant: Some(grant), ..ApprovalRequest::default() };
     let refused =
         enrol::approve(&site.hub, cluster, approve(older), &operator()).await.unwrap_err();
     assert_eq!(refused.code, Code::WrongType, "nobody signed it");
+    enrol::approve(&site.hub, cluster, approve(strange), &operator())
+        .await
+        .expect_err("the root does not name who signed it");
     enrol::approve(&site.hub, cluster, approve(signed.clone()), &operator()).await.unwrap();
-    assert_eq!(site.reenter().await.unwrap().grant, Some(signed));
+    assert_eq!(site.reenter().await.unwrap().grant, Some(signed.clone()));
+    let plain = ApprovalRequest::default();
+    let refused = enrol::approve(&site.hub, cluster, plain, &operator()).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict, "{}", refused.detail);
+    assert!(refused.detail.contains("--sign-with"), "{}", refused.detail);
+    assert_eq!(site.reenter().await.unwrap().grant, Some(signed.clone()), "it stays");
     let granted = std::mem::replace(&mut site.report, KeyPair::generate().unwrap());
     assert_eq!(site.reenter().await.unwrap_err().code, Code::NeedsApproval);
     let kept = site.hub.store.instance(cluster, site.instance).await.unwrap().unwrap();
     assert_eq!(kept.report_key, *granted.public().as_bytes(), "nothing changed");
+}
+
+/// Scenario: an old identity key comes back under a fresh instance id. Guarantee: the thirty days are the cluster's, and
+/// what the hub grants by itself is no person's decision.
+#[tokio::test]
+async fn a_fresh_instance_does_not_get_round_the_thirty_days() {
+    let mut site = Site::new().await;
+    let cluster = site.reenter().await.unwrap().cluster.unwrap();
+    let decided = site.hub.store.cluster(cluster).await.unwrap().unwrap().decided_at_ms;
+    site.manual.advance(DAY);
+    site.instance = InstanceId::from_bytes([2; 16]);
+    assert_eq!(site.reenter().await.unwrap().status, Status::Issued);
+    let row = site.hub.store.cluster(cluster).await.unwrap().unwrap();
+    assert_eq!((row.grant_version, row.decided_at_ms), (2, decided));
+    site.manual.advance(DAY * 32);
+    site.instance = InstanceId::from_bytes([3; 16]);
+    assert_eq!(site.reenter().await.unwrap().status, Status::Pending);
+    assert_eq!(site.hub.store.instances(cluster).await.unwrap().len(), 2, "nobody was let in");
+}
+
+/// Scenario: two approvals at once worked out the same next version. Guarantee: one of them is kept, the other is told.
+#[tokio::test]
+async fn one_version_is_granted_once() {
+    let mut site = Site::new().await;
+    let cluster = site.reenter().await.unwrap().cluster.unwrap();
+    let held = site.hub.store.cluster(cluster).await.unwrap().unwrap();
+    let approval = |labels| Approval {
+        cluster,
+        display_name: None,
+        labels,
+        grant: held.grant.clone().unwrap(),
+        grant_version: held.grant_version + 1,
+    };
+    let first = Labels::from([("tier".to_owned(), "edge".to_owned())]);
+    let store = &site.hub.store;
+    store.approve(&approval(first.clone()), &operator(), NOW_MS).await.unwrap();
+    let late = store.approve(&approval(Labels::new()), &operator(), NOW_MS).await.unwrap_err();
+    assert!(matches!(late, Error::Conflict { .. }), "{late}");
+    assert_eq!(store.cluster(cluster).await.unwrap().unwrap().labels, first);
 }

@@ -16,6 +16,7 @@ use provost_trust::{Envelope, KeyPair, PolicyManifest, PublicKey, Root, Timestam
 
 pub struct Signer {
     policy_key: KeyPair,
+    pub operator_key: KeyPair,
     pub root: Envelope,
     now: Timestamp,
 }
@@ -23,14 +24,16 @@ pub struct Signer {
 impl Signer {
     pub fn new(director: PublicKey, now_ms: i64) -> Self {
         let (root_key, policy_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let operator_key = KeyPair::generate().unwrap();
         let now = Timestamp::from_unix_ms(now_ms);
         let mut root = Root::first(now, now.plus_s(365 * 86_400));
         root.add_key(Role::Root, root_key.public(), "root");
         root.add_key(Role::Policy, policy_key.public(), "policy");
+        root.add_key(Role::Operator, operator_key.public(), "operator");
         root.add_key(Role::Director, director, "director");
         let mut root = root.to_unsigned().unwrap();
         root.add_signature(&root_key);
-        Self { policy_key, root, now }
+        Self { policy_key, operator_key, root, now }
     }
 
     pub fn root_digest(&self) -> Digest {

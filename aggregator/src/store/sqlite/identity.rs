@@ -106,19 +106,31 @@ impl Identity for SqliteStore {
             tx.commit().await?;
             return Err(Error::Conflict { detail });
         }
-        sqlx::query(
+        // The hub bringing its own grant up to date decides nothing: the last decision stays a person's.
+        let decides = *actor != Actor::hub() || cluster.status == ClusterStatus::Pending;
+        let (decided_at_ms, decided_by) = if decides {
+            (Some(now_ms), Some(actor.0.as_str()))
+        } else {
+            (cluster.decided_at_ms, cluster.decided_by.as_deref())
+        };
+        let updated = sqlx::query(
             "UPDATE clusters SET status = 'APPROVED', display_name = $2, labels = $3, grant_envelope = $4, \
-             grant_version = $5, decided_at_ms = $6, decided_by = $7 WHERE cluster_id = $1",
+             grant_version = $5, decided_at_ms = $6, decided_by = $7 WHERE cluster_id = $1 AND grant_version < $5",
         )
         .bind(&target)
         .bind(approval.display_name.as_ref().unwrap_or(&cluster.display_name))
         .bind(labels_json(&approval.labels)?)
         .bind(&approval.grant)
         .bind(int(approval.grant_version))
-        .bind(now_ms)
-        .bind(&actor.0)
+        .bind(decided_at_ms)
+        .bind(decided_by)
         .execute(&mut *tx)
         .await?;
+        if updated.rows_affected() == 0 {
+            let held = cluster.grant_version;
+            let detail = format!("another grant came first: version {held} is held; try again");
+            return Err(Error::Conflict { detail });
+        }
         let detail = format!("labels {}", labels_json(&approval.labels)?);
         audit(&mut tx, actor, "cluster.approve", &target, "ok", detail, now_ms).await?;
         let cluster = cluster_in(&mut tx, approval.cluster)
