@@ -37,7 +37,16 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("opentelemetry", &["runtime/src/telemetry"]),
     ("opentelemetry_sdk", &["runtime/src/telemetry"]),
     ("opentelemetry_otlp", &["runtime/src/telemetry"]),
-    ("rustls", &["runtime/src/tls", "agent/tests/", "aggregator/tests/", "testkit/"]),
+    (
+        "rustls",
+        &[
+            "runtime/src/tls",
+            "agent/src/admission/tests.rs",
+            "agent/tests/",
+            "aggregator/tests/",
+            "testkit/",
+        ],
+    ),
     ("rcgen", &["runtime/src/pki"]),
     ("x509_parser", &["runtime/src/pki"]),
     ("reqwest", &["cli/src/hub", "aggregator/tests/", "testkit/"]),
