@@ -51,6 +51,7 @@ pub fn mount(table: Table) -> Table {
         .get("/api/v1/bundles", VIEWER, bundles::list)
         .get("/api/v1/bundles/{manifest}", VIEWER, bundles::one)
         .get("/api/v1/clusters/{cluster}/batches", VIEWER, evidence::batches)
+        .get("/api/v1/clusters/{cluster}/heartbeats", VIEWER, evidence::heartbeats)
         .get("/api/v1/grants", VIEWER, evidence::grants)
         .get("/api/v1/roots", VIEWER, evidence::roots)
         .get("/api/v1/manifests", VIEWER, evidence::manifests)

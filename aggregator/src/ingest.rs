@@ -1,16 +1,15 @@
 //! Batches and heartbeats on their way in: whose they are, then into the store, and only then an answer.
 //!
 //! Nothing of a message counts before its signature by the instance's report key was checked, and before it named the
-//! cluster and instance that the connection's certificate was issued to.
+//! cluster and instance that the connection's certificate was issued to. The bytes of its envelope are kept as they came.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use provost_model::id::SessionId;
 use provost_model::{ClusterId, Code, InstanceId};
-use provost_proto::{Message as _, envelope, heartbeat, v1};
+use provost_proto::{envelope, heartbeat, v1};
+use provost_trust::PublicKey;
 use provost_trust::dsse::payload_type;
-use provost_trust::{Envelope, PublicKey};
 
 use crate::hub::Hub;
 use crate::refusal::{Refusal, Result};
@@ -62,9 +61,7 @@ pub async fn heartbeat(
     wire: v1::Heartbeat,
 ) -> Result<()> {
     let key = report_key(hub, speaker).await?;
-    let bytes =
-        Bytes::from(wire.envelope.as_ref().map(v1::Envelope::encode_to_vec).unwrap_or_default());
-    let envelope = envelope::from_wire(wire.envelope)?;
+    let envelope = envelope::decode(&wire.envelope)?;
     let payload = envelope.verify(payload_type::HEARTBEAT, &[key], 1)?;
     let heartbeat = heartbeat::decode(&payload)?;
     same_speaker(speaker, heartbeat.cluster, heartbeat.instance)?;
@@ -94,7 +91,7 @@ pub async fn heartbeat(
         health: heartbeat
             .health
             .map(|health| health.capabilities.into_iter().map(capability).collect()),
-        envelope: bytes,
+        envelope: wire.envelope,
     };
     hub.store.heartbeat(&row).await?;
     hub.metrics.heartbeats.increment();
@@ -102,11 +99,9 @@ pub async fn heartbeat(
 }
 
 fn check_batch(speaker: Speaker, epoch: u64, key: PublicKey, wire: v1::Batch) -> Result<Batch> {
-    let bytes =
-        Bytes::from(wire.envelope.as_ref().map(v1::Envelope::encode_to_vec).unwrap_or_default());
-    let envelope: Envelope = envelope::from_wire(wire.envelope)?;
+    let envelope = envelope::decode(&wire.envelope)?;
     let payload = envelope.verify(payload_type::BATCH, &[key], 1)?;
-    let batch = Batch::of_payload(&payload, bytes)
+    let batch = Batch::of_payload(&payload, wire.envelope)
         .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     same_speaker(speaker, batch.cluster, batch.instance)?;
     if batch.epoch != epoch {

@@ -1,9 +1,11 @@
 //! DSSE envelopes between the wire and `trust`. Nothing is verified here.
 
+use bytes::Bytes;
+use prost::Message as _;
 use provost_model::limits::{MAX_SIGNATURES, MAX_SIGNED_PAYLOAD_BYTES};
 use provost_trust::{Envelope, Signature};
 
-use crate::fields::{required, slug, text, within};
+use crate::fields::{decode as decode_message, required, slug, text, within};
 use crate::{Error, v1};
 
 /// Signature schemes that this product knows are shorter.
@@ -38,6 +40,21 @@ pub fn from_wire(wire: Option<v1::Envelope>) -> Result<Envelope, Error> {
         payload: wire.payload.into(),
         signatures: wire.signatures.into_iter().map(signature).collect::<Result<_, Error>>()?,
     })
+}
+
+/// The bytes that a Batch or Heartbeat carries.
+#[must_use]
+pub fn encode(envelope: Envelope) -> Bytes {
+    to_wire(envelope).encode_to_vec().into()
+}
+
+/// From the bytes that a Batch or Heartbeat carries, which stay as they came: what is stored and exported is them, not
+/// an encoding of what was read.
+pub fn decode(bytes: &[u8]) -> Result<Envelope, Error> {
+    if bytes.is_empty() {
+        return Err(Error::Missing { field: "envelope" });
+    }
+    from_wire(Some(decode_message("envelope", bytes)?))
 }
 
 /// As [`from_wire`], where absence is meaningful.

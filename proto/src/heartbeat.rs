@@ -24,6 +24,8 @@ pub struct Heartbeat {
     pub epoch: u64,
     pub last_seq: u64,
     pub head: Digest,
+    /// What the hub acknowledged of this epoch; 0 before the first.
+    pub acked_seq: u64,
     pub spool_records: u64,
     pub spool_bytes: u64,
     pub spool_oldest_age_ms: u64,
@@ -77,6 +79,7 @@ pub fn encode(heartbeat: &Heartbeat) -> Vec<u8> {
         boot_id: Bytes::copy_from_slice(heartbeat.boot.as_bytes()),
         health_digest: optional_digest_bytes(heartbeat.health_digest.as_ref()),
         health: heartbeat.health.as_ref().map(health_to_wire),
+        acked_seq: heartbeat.acked_seq,
     }
     .encode_to_vec()
 }
@@ -91,6 +94,7 @@ pub fn decode(bytes: &[u8]) -> Result<Heartbeat, Error> {
         epoch: wire.epoch,
         last_seq: wire.last_seq,
         head: digest("heartbeat.head", &wire.head)?,
+        acked_seq: acked_seq(&wire)?,
         spool_records: wire.spool_records,
         spool_bytes: wire.spool_bytes,
         spool_oldest_age_ms: wire.spool_oldest_age_ms,
@@ -101,6 +105,14 @@ pub fn decode(bytes: &[u8]) -> Result<Heartbeat, Error> {
         health_digest: optional_digest("heartbeat.health_digest", &wire.health_digest)?,
         health: wire.health.map(health_from_wire).transpose()?,
     })
+}
+
+/// Nothing is acknowledged that was not made.
+fn acked_seq(wire: &v1::HeartbeatPayload) -> Result<u64, Error> {
+    if wire.acked_seq > wire.last_seq {
+        return Err(Error::bad("heartbeat.acked_seq", "it is beyond the last record"));
+    }
+    Ok(wire.acked_seq)
 }
 
 fn health_to_wire(health: &Health) -> v1::Health {

@@ -20,8 +20,8 @@ use provost_model::verdict::{NotEvaluated, NotEvaluatedReason, Outcome};
 use provost_model::{ClusterId, Digest, InstanceId, Path, PolicySet, PolicySetEntry, Segment};
 use provost_proto::batch::{self, Batch, Item};
 use provost_proto::{Error, Message as _};
-use provost_proto::{enrol, heartbeat, policy_set, record, v1};
-use provost_trust::chain;
+use provost_proto::{enrol, envelope, heartbeat, policy_set, record, v1};
+use provost_trust::{Envelope, KeyPair, chain};
 
 fn header() -> RecordHeader {
     RecordHeader {
@@ -268,6 +268,23 @@ fn golden(name: &str, actual: &str) {
     }
 }
 
+/// What was sent as an embedded message and what is sent as bytes are the same on the wire.
+#[test]
+fn an_envelope_as_bytes_is_an_envelope_as_a_message() {
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Embedded {
+        #[prost(message, optional, tag = "1")]
+        envelope: Option<v1::Envelope>,
+    }
+    let key = KeyPair::from_seed(&[7; 32]).unwrap();
+    let signed = Envelope::sign("type", vec![1, 2, 3], &[&key]);
+    let wire = v1::Batch { envelope: envelope::encode(signed.clone()) }.encode_to_vec();
+    let embedded = Embedded { envelope: Some(envelope::to_wire(signed.clone())) };
+    assert_eq!(wire, embedded.encode_to_vec());
+    assert_eq!(envelope::decode(&v1::Heartbeat::decode(&wire[..]).unwrap().envelope), Ok(signed));
+    assert_eq!(envelope::decode(&[]), Err(Error::Missing { field: "envelope" }));
+}
+
 #[test]
 fn batches_round_trip_and_hold_their_chain() {
     let batch = sample_batch();
@@ -452,6 +469,7 @@ proptest! {
         let _ = policy_set::decode(&bytes);
         let _ = batch::decode(&bytes);
         let _ = heartbeat::decode(&bytes);
+        let _ = envelope::decode(&bytes);
         let _ = enrol::Enrol::decode(&bytes);
         let _ = enrol::Reenter::decode(&bytes);
         let _ = String::from_utf8_lossy(&bytes).parse::<provost_proto::token::Token>();

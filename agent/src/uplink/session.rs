@@ -207,7 +207,7 @@ impl Session<'_> {
         }
         let last_seq = sealed.last_seq;
         let payload = batch::encode(&self.batch(sealed))?;
-        let envelope = Some(self.signed(payload_type::BATCH, payload));
+        let envelope = envelope::encode(self.signed(payload_type::BATCH, payload));
         send(&self.out, ToHub::Batch(v1::Batch { envelope })).await?;
         self.uplink.metrics.batches.increment();
         self.under_way.push_back(last_seq);
@@ -315,6 +315,7 @@ impl Session<'_> {
             epoch: position.epoch,
             last_seq: position.last_seq,
             head: position.head,
+            acked_seq: position.acked_seq,
             spool_records: position.records,
             spool_bytes: position.bytes,
             spool_oldest_age_ms: u64::try_from(age_ms).unwrap_or(0),
@@ -326,7 +327,7 @@ impl Session<'_> {
             health: changed.then_some(health),
         };
         let payload = provost_proto::heartbeat::encode(&heartbeat);
-        let envelope = Some(self.signed(payload_type::HEARTBEAT, payload));
+        let envelope = envelope::encode(self.signed(payload_type::HEARTBEAT, payload));
         send(&self.out, ToHub::Heartbeat(v1::Heartbeat { envelope })).await?;
         self.health_sent = Some(digest);
         self.uplink.metrics.heartbeats.increment();
@@ -334,9 +335,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn signed(&self, payload_type: &str, payload: Vec<u8>) -> v1::Envelope {
+    fn signed(&self, payload_type: &str, payload: Vec<u8>) -> Envelope {
         let key = &self.uplink.membership.identity().report_key;
-        envelope::to_wire(Envelope::sign(payload_type, payload, &[&**key]))
+        Envelope::sign(payload_type, payload, &[&**key])
     }
 
     fn renew_at(&self) -> Instant {

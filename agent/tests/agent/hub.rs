@@ -371,7 +371,7 @@ impl Hub {
                 send(out, ToAgent::Ack(ack.into())).await;
             }
             ToHub::Heartbeat(wire) => {
-                let envelope = envelope::from_wire(wire.envelope).unwrap();
+                let envelope = envelope::decode(&wire.envelope).unwrap();
                 self.check_report_key(&envelope, payload_type::HEARTBEAT);
                 let heartbeat = heartbeat::decode(&envelope.payload).unwrap();
                 self.state().heartbeats.push(heartbeat);
@@ -383,7 +383,7 @@ impl Hub {
     }
 
     fn take_batch(&self, wire: v1::Batch) -> Result<Ack, Status> {
-        let envelope = envelope::from_wire(wire.envelope).unwrap();
+        let envelope = envelope::decode(&wire.envelope).unwrap();
         self.check_report_key(&envelope, payload_type::BATCH);
         let batch = batch::decode(&envelope.payload).unwrap();
         let mut state = self.state();

@@ -1,4 +1,4 @@
-//! What an auditor takes away: batches, grants, roots and manifests byte for byte; and the audit log.
+//! What an auditor takes away: batches, heartbeats, grants, roots and manifests byte for byte; and the audit log.
 //!
 //! `provost fleet export` writes them to a folder, `provost verify-reports` checks that folder
 //! without a hub.
@@ -37,6 +37,20 @@ pub struct BatchPage {
     pub items: Vec<BatchJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// The newest heartbeat of an instance.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatJson {
+    pub cluster: String,
+    pub instance: String,
+    pub epoch: u64,
+    /// End of the agent's chain, whether sent or not.
+    pub last_seq: u64,
+    pub received: Stamp,
+    /// `provost.v1.Envelope`, encoded, in base64: the bytes that the agent sent.
+    pub envelope: String,
 }
 
 /// A signed object as DSSE JSON, and whose it is.
@@ -105,6 +119,30 @@ pub async fn batches(
         })
         .collect();
     Ok(Json(BatchPage { items, next }))
+}
+
+/// One for each instance that was heard; take them before the batches, so that what they name as
+/// acknowledged is among those.
+#[utoipa::path(get, path = "/api/v1/clusters/{cluster}/heartbeats", tag = "evidence",
+    params(("cluster" = String, Path)),
+    responses((status = 200, body = Vec<HeartbeatJson>), (status = "default", body = Problem)))]
+pub async fn heartbeats(
+    State(hub): State<Hub>,
+    PathOf(cluster): PathOf<ClusterId>,
+) -> Result<Json<Vec<HeartbeatJson>>, Problem> {
+    let mut heartbeats = Vec::new();
+    for instance in hub.store.instances(cluster).await? {
+        let Some(row) = hub.store.heartbeat_of(cluster, instance.id).await? else { continue };
+        heartbeats.push(HeartbeatJson {
+            cluster: row.cluster.to_string(),
+            instance: row.instance.to_string(),
+            epoch: row.epoch,
+            last_seq: row.last_seq,
+            received: Stamp(row.received_at_ms),
+            envelope: STANDARD.encode(&row.envelope),
+        });
+    }
+    Ok(Json(heartbeats))
 }
 
 #[utoipa::path(get, path = "/api/v1/grants", tag = "evidence",

@@ -39,6 +39,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
         super::bundles::one,
         super::bundles::publish,
         super::evidence::batches,
+        super::evidence::heartbeats,
         super::evidence::grants,
         super::evidence::roots,
         super::evidence::manifests,

@@ -174,6 +174,7 @@ impl Agent {
             epoch: chain.epoch,
             last_seq: chain.seq,
             head: chain.head,
+            acked_seq: 0,
             spool_records: 3,
             spool_bytes: 400,
             spool_oldest_age_ms: 5,
@@ -185,7 +186,7 @@ impl Agent {
             health: None,
         });
         let envelope = Envelope::sign(payload_type::HEARTBEAT, payload, &[&self.report]);
-        ToHub::Heartbeat(v1::Heartbeat { envelope: Some(envelope::to_wire(envelope)) })
+        ToHub::Heartbeat(v1::Heartbeat { envelope: envelope::encode(envelope) })
     }
 
     fn take(&mut self, response: v1::EnrolResponse, key: &TlsKey) -> Answer {

@@ -1,6 +1,5 @@
 //! An instance's report chain, made and signed as an agent does it.
 
-use bytes::Bytes;
 use provost_aggregator::store::batch::Batch;
 use provost_model::id::{BootId, SnapshotId};
 use provost_model::policy::{FailMode, Severity};
@@ -14,7 +13,7 @@ use provost_model::{
     Subject,
 };
 use provost_proto::batch::Item;
-use provost_proto::{Message as _, batch, envelope, policy_set, record, v1};
+use provost_proto::{batch, envelope, policy_set, record, v1};
 use provost_trust::dsse::payload_type;
 use provost_trust::{Envelope, KeyPair, chain};
 
@@ -74,7 +73,7 @@ impl Chain {
             items,
         });
         let envelope = Envelope::sign(payload_type::BATCH, payload.unwrap(), &[&self.key]);
-        v1::Batch { envelope: Some(envelope::to_wire(envelope)) }
+        v1::Batch { envelope: envelope::encode(envelope) }
     }
 
     /// The batch as the store takes it.
@@ -134,8 +133,7 @@ pub enum Step {
 }
 
 pub fn decoded(wire: v1::Batch) -> Batch {
-    let bytes = Bytes::from(wire.envelope.unwrap().encode_to_vec());
-    Batch::decode(bytes).unwrap()
+    Batch::decode(wire.envelope).unwrap()
 }
 
 pub fn record(body: RecordBody) -> Step {

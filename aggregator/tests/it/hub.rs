@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{BufMut as _, Bytes, BytesMut};
 use provost_aggregator::bundles::publish;
 use provost_aggregator::config::{AdminListener, AgentListener, ApiListener, Config};
 use provost_aggregator::enrol::{self, ApprovalRequest};
@@ -13,8 +14,9 @@ use provost_aggregator::tokens::{self, TokenRequest};
 use provost_model::{ClusterId, Code, Digest, Labels};
 use provost_proto::enrol::Status;
 use provost_proto::session::{BundleAnswer, Resume};
-use provost_proto::v1;
+use provost_proto::v1::agent_message::Message as ToHub;
 use provost_proto::v1::hub_message::Message as FromHub;
+use provost_proto::{envelope, v1};
 use provost_runtime::clock::{Manual, SharedClock};
 use provost_runtime::shutdown::Shutdown;
 use provost_trust::assignment::{self, Nonce};
@@ -321,13 +323,15 @@ async fn what_is_not_the_agents_own_is_refused() {
     let mut other_epoch = agent.chain();
     other_epoch.epoch = 2;
     let mut broken = agent.chain().batch(verdicts());
-    broken.envelope.as_mut().unwrap().payload = b"not a batch".to_vec().into();
+    let mut altered = envelope::decode(&broken.envelope).unwrap();
+    altered.payload = b"not a batch".to_vec().into();
+    broken.envelope = envelope::encode(altered);
     let cases = [
         (other_cluster.batch(verdicts()), Code::WrongCluster),
         (other_key.batch(verdicts()), Code::ThresholdNotMet),
         (other_epoch.batch(verdicts()), Code::Invalid),
         (broken, Code::BadSignature),
-        (v1::Batch { envelope: None }, Code::Invalid),
+        (v1::Batch { envelope: Bytes::new() }, Code::Invalid),
     ];
     for (batch, expected) in cases {
         let mut session = agent.session(&agent.chain()).await;
@@ -347,13 +351,43 @@ async fn what_is_not_the_agents_own_is_refused() {
 
     let mut session = agent.session(&agent.chain()).await;
     let large = vec![0_u8; 2 * 1024 * 1024];
-    let envelope =
-        v1::Envelope { payload_type: String::new(), payload: large.into(), signatures: Vec::new() };
-    session.batch(v1::Batch { envelope: Some(envelope) }).await;
+    session.batch(v1::Batch { envelope: large.into() }).await;
     assert_eq!(session.refusal().await.code, Code::Limit);
     assert!(
         fleet.hub.hub.store.batches(agent.cluster.unwrap(), None, 10).await.unwrap().is_empty()
     );
+    fleet.stop().await;
+}
+
+/// Scenario: an agent of another make encodes its envelopes in its own way, with a field that this version does not
+/// know. Guarantee: what is stored is what came, byte for byte.
+#[tokio::test]
+async fn envelopes_are_kept_as_they_came() {
+    let fleet = Fleet::start(true).await;
+    let agent = fleet.enrolled().await;
+    let mut chain = agent.chain();
+    let own_way = |envelope: Bytes| {
+        let mut bytes = BytesMut::from(&envelope[..]);
+        // Field 15, varint, 7: re-encoding would lose it.
+        bytes.put_slice(&[0x78, 0x07]);
+        bytes.freeze()
+    };
+    let batch = own_way(chain.batch(vec![activated()]).envelope);
+    let mut session = agent.session(&agent.chain()).await;
+    session.batch(v1::Batch { envelope: batch.clone() }).await;
+    session.ack().await;
+    let ToHub::Heartbeat(heartbeat) = agent.heartbeat(&chain, session.welcome.session) else {
+        unreachable!()
+    };
+    let heartbeat = own_way(heartbeat.envelope);
+    session.send(ToHub::Heartbeat(v1::Heartbeat { envelope: heartbeat.clone() })).await;
+    // Answered in order: once this is acknowledged, the heartbeat is stored.
+    session.batch(chain.batch(vec![change("a", vec![says("a", 1, 1)])])).await;
+    session.ack().await;
+    let (store, cluster) = (&fleet.hub.hub.store, agent.cluster.unwrap());
+    assert_eq!(store.batches(cluster, None, 10).await.unwrap()[0].envelope, batch);
+    let kept = store.heartbeat_of(cluster, agent.instance).await.unwrap().unwrap();
+    assert_eq!(kept.envelope, heartbeat);
     fleet.stop().await;
 }
 

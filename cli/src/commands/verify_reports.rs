@@ -6,6 +6,7 @@
 mod chain_check;
 mod completeness;
 mod evidence;
+mod heartbeats;
 mod roots;
 
 use std::path::PathBuf;
@@ -29,8 +30,10 @@ use crate::output::{self, Format, Output, Style, paint};
 Recomputes every hash chain over the exported records, checks each batch's signature against the
 report key that a grant names, and each grant against your root, those before it that stand beside
 it (root.1.json and on: what was signed before a rotation needs them) and those that follow it. Gaps are listed: declared ones are
-signed by the agent and leave the exit code alone. What export.json states must be there to the last
-batch; that is the hub's word. Exits 1 when anything does not verify or is missing, 3 when
+signed by the agent and leave the exit code alone. Each agent signs in its heartbeats where its chain
+stands and what the hub acknowledged: what is missing of that, the hub withholds. What was not sent yet
+is named and leaves the exit code alone. What export.json states must be there to the last batch; that is
+the hub's word. Exits 1 when anything does not verify or is missing, 3 when
 something cannot be read.")]
 pub struct Args {
     /// A folder that 'provost fleet export' wrote.
@@ -83,7 +86,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
                 paint(Style::Red, "NOT EVERYTHING VERIFIES")
             };
             println!("{word} under root version {}", roots.version());
-            println!("where each chain ends is the hub's word (export.json); no agent signed it");
+            println!(
+                "no agent signed anything after its heartbeat: what came later is the hub's word (export.json)"
+            );
         }
     }
     Ok(if good { Exit::Clean } else { Exit::Violations })
@@ -118,6 +123,9 @@ fn print(report: &ClusterReport) {
         for gap in &chain.gaps {
             println!("   gap {} to {}: {}", gap.from_seq, gap.to_seq, gap.reason);
         }
+    }
+    for heartbeat in &report.heartbeats {
+        heartbeat.print();
     }
     for failure in &report.failures {
         println!("   {} {}", paint(Style::Red, "does not verify:"), plain(failure));

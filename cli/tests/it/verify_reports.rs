@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use provost_model::id::BootId;
+use provost_model::id::{BootId, SessionId};
 use provost_model::record::{
     Class, ClockQuality, Elision, ElisionReason, ModeEvent, ModeRecord, RecordHeader,
 };
 use provost_model::{ClusterId, Digest, InstanceId, Labels, Record, RecordBody};
 use provost_proto::batch::{self, Item};
-use provost_proto::{Message as _, envelope, record};
+use provost_proto::heartbeat::{self, Heartbeat};
+use provost_proto::{envelope, record};
 use provost_trust::dsse::payload_type;
 use provost_trust::grant::{Grant, GrantedInstance};
 use provost_trust::{Envelope, KeyPair, PolicyManifest, Timestamp, chain, files};
@@ -68,11 +69,41 @@ impl Evidence {
             *summary = json!({
                 "version": 1,
                 "clusters": [{"id": CLUSTER, "name": "edge", "chains": [chain]}],
-                "batches": 3, "grants": 1, "roots": 0, "manifests": 0,
+                "batches": 3, "heartbeats": 1, "grants": 1, "roots": 0, "manifests": 0,
             });
         });
         self.write_grant(&self.director);
         fs::write(batches, lines(&self.report)).unwrap();
+        self.write_heartbeat(&self.report, 4, 4, None);
+    }
+
+    /// As the agent signs it; the head is that of the batches unless another one is given.
+    fn write_heartbeat(&self, key: &KeyPair, last_seq: u64, acked_seq: u64, head: Option<Digest>) {
+        let records = (1..=last_seq.min(6)).map(|seq| chain::leaf(&record::encode(&mode(seq))));
+        let real = records.fold(chain::GENESIS, |head, leaf| chain::next(&head, &leaf));
+        let payload = heartbeat::encode(&Heartbeat {
+            cluster: CLUSTER,
+            instance: INSTANCE,
+            session: SessionId::from_bytes([5; 16]),
+            epoch: 1,
+            last_seq,
+            head: head.unwrap_or(real),
+            acked_seq,
+            spool_records: last_seq - acked_seq,
+            spool_bytes: 0,
+            spool_oldest_age_ms: 0,
+            trust_state: None,
+            wall_ms: 1_795_000_000_000,
+            monotonic_ms: 1,
+            boot: BootId::from_bytes([3; 16]),
+            health_digest: None,
+            health: None,
+        });
+        let signed = Envelope::sign(payload_type::HEARTBEAT, payload, &[key]);
+        let line = json!({"cluster": CLUSTER, "instance": INSTANCE, "epoch": 1, "lastSeq": last_seq,
+            "envelope": STANDARD.encode(envelope::encode(signed))});
+        fs::write(self.at(&format!("clusters/{CLUSTER}/heartbeats.jsonl")), format!("{line}\n"))
+            .unwrap();
     }
 
     fn write_summary(&self, change: impl FnOnce(&mut Value)) {
@@ -189,7 +220,7 @@ fn lines(key: &KeyPair) -> String {
             items,
         });
         let signed = Envelope::sign(payload_type::BATCH, payload.unwrap(), &[key]);
-        let wire = envelope::to_wire(signed).encode_to_vec();
+        let wire = envelope::encode(signed);
         let line = json!({"cluster": CLUSTER, "instance": INSTANCE, "epoch": 1,
             "firstSeq": first_seq, "lastSeq": seq, "envelope": STANDARD.encode(wire)});
         text.push_str(&format!("{line}\n"));
@@ -362,6 +393,67 @@ fn a_tail_cut_off_is_noticed() {
         assert_eq!(code, 1, "{report}");
         assert!(failures(&report).contains("but 0 to seq 0 verify"), "{report}");
     }
+}
+
+/// Scenario: the hub withholds the newest batches and states a chain that ends before them. Guarantee: the agent's
+/// signed heartbeat gives it away; records that were still on their way accuse nobody.
+#[test]
+fn a_tail_that_the_hub_withholds_is_noticed() {
+    let evidence = Evidence::new();
+    let (code, report) = evidence.verify();
+    assert_eq!(code, 0, "{report}");
+    let said = &report["clusters"][0]["heartbeats"][0];
+    assert_eq!((&said["ackedSeq"], &said["notSent"]), (&json!(4), &json!(0)), "{said}");
+
+    evidence.write_heartbeat(&evidence.report, 14, 11, None);
+    let (code, report) = evidence.verify();
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(report["clusters"][0]["heartbeats"][0]["notSent"], json!(3));
+    assert!(evidence.run(&[]).out.contains("3 records had not been taken"));
+
+    let text = fs::read_to_string(evidence.batches()).unwrap();
+    let shorter: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
+    fs::write(evidence.batches(), shorter).unwrap();
+    evidence.write_summary(|summary| {
+        summary["batches"] = json!(2);
+        let chain = &mut summary["clusters"][0]["chains"][0];
+        (chain["batches"], chain["lastSeq"]) = (json!(2), json!(4));
+    });
+    let (code, report) = evidence.verify();
+    assert_eq!(code, 1, "{report}");
+    let said = failures(&report);
+    assert!(said.contains("took its records to seq 11, and the export ends at 4"), "{said}");
+
+    // All of it withheld.
+    fs::write(evidence.batches(), "").unwrap();
+    evidence.write_summary(|summary| {
+        summary["batches"] = json!(0);
+        summary["clusters"][0]["chains"] = json!([]);
+    });
+    let (code, report) = evidence.verify();
+    assert_eq!(code, 1, "{report}");
+    assert!(failures(&report).contains("the export ends at 0"), "{report}");
+}
+
+#[test]
+fn a_heartbeat_of_another_history_or_key_is_noticed() {
+    let evidence = Evidence::new();
+    // Seq 3 lies inside the second batch.
+    evidence.write_heartbeat(&evidence.report, 3, 3, None);
+    assert_eq!(evidence.verify().0, 0);
+    evidence.write_heartbeat(&evidence.report, 3, 3, Some(Digest::of(b"other")));
+    let (code, report) = evidence.verify();
+    assert_eq!(code, 1, "{report}");
+    assert!(failures(&report).contains("signed another head for seq 3"), "{report}");
+
+    evidence.write_heartbeat(&KeyPair::generate().unwrap(), 4, 4, None);
+    let (code, report) = evidence.verify();
+    assert_eq!(code, 1, "{report}");
+    assert!(failures(&report).contains("heartbeat 1: "), "{report}");
+    fs::remove_file(evidence.at(&format!("clusters/{CLUSTER}/heartbeats.jsonl"))).unwrap();
+    let (code, report) = evidence.verify();
+    assert_eq!(code, 1, "{report}");
+    assert!(failures(&report).contains("states 1 heartbeats, but has 0"), "{report}");
 }
 
 #[test]

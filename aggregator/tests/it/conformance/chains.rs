@@ -1,7 +1,6 @@
 //! Where a batch stands in its chain.
 
 use provost_aggregator::store::reports::{Ingested, Position};
-use provost_proto::Message as _;
 
 use super::{Fixture, actor, cluster};
 use crate::chain::{Chain, Step, activated, change, decoded, record, says};
@@ -151,7 +150,7 @@ pub async fn envelopes_are_kept_byte_for_byte(fixture: Fixture) {
     let mut sent = Vec::new();
     for name in ["a", "b", "c"] {
         let wire = chain.batch(vec![activated(), change(name, vec![says(name, 1, 1)])]);
-        sent.push(wire.envelope.as_ref().unwrap().encode_to_vec());
+        sent.push(wire.envelope.to_vec());
         store.ingest(&decoded(wire), 10).await.unwrap();
     }
     let first = store.batches(chain.cluster, None, 2).await.unwrap();

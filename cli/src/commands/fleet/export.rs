@@ -1,7 +1,7 @@
 //! `provost fleet export`: everything that 'provost verify-reports' needs, in a folder.
 //!
-//! Layout, version 1: `export.json`; `clusters/<id>/batches.jsonl` (one accepted envelope a line, its
-//! bytes as they came); `grants/<cluster id>.json`, `roots/<version>.json`, `manifests/<digest>.json`
+//! Layout, version 1: `export.json`; `clusters/<id>/batches.jsonl` and `heartbeats.jsonl` (one accepted
+//! envelope a line, its bytes as they came; of heartbeats the newest of each instance); `grants/<cluster id>.json`, `roots/<version>.json`, `manifests/<digest>.json`
 //! (DSSE JSON). `export.json` states how many there are of each and where every chain ends; it is
 //! signed by nobody. Names are ids and digests, never text of a cluster.
 
@@ -33,12 +33,12 @@ pub struct Stated {
     pub last_seq: u64,
 }
 
-/// Take the evidence away: envelopes, grants, roots and manifests.
+/// Take the evidence away: batches, heartbeats, grants, roots and manifests.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   provost fleet export evidence
   provost verify-reports --from evidence --grants evidence/grants --roots root.json
-Every batch is exported byte for byte as the agent signed it.")]
+Every batch and heartbeat is exported byte for byte as the agent signed it.")]
 pub struct Args {
     /// A new or empty folder.
     #[arg(value_name = "FOLDER")]
@@ -59,10 +59,12 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let hub = Hub::open(&args.server)?;
     let facts: Value = hub.get("/api/v1/hub")?;
     let clusters = hub.all("/api/v1/clusters")?;
-    let mut batches = 0_u64;
+    let (mut batches, mut heartbeats) = (0_u64, 0_u64);
     let mut listed = Vec::new();
     for cluster in &clusters {
         let id: ClusterId = text(cluster, "/id").parse().context("cluster id")?;
+        // Before the batches: what a heartbeat names as acknowledged is then among them.
+        heartbeats += export_heartbeats(&hub, folder, id)?;
         let chains = export_batches(&hub, folder, id)?;
         batches += chains.iter().map(|chain| chain.batches).sum::<u64>();
         listed.push(json!({
@@ -85,6 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         "trustDomain": text(&facts, "/trustDomain"),
         "clusters": listed,
         "batches": batches,
+        "heartbeats": heartbeats,
         "grants": grants,
         "roots": roots,
         "manifests": manifests,
@@ -94,12 +97,20 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     match args.output.format {
         Format::Json => output::json(&summary)?,
         Format::Pretty => println!(
-            "{}: {} clusters, {batches} batches, {grants} grants, {roots} roots, {manifests} manifests",
+            "{}: {} clusters, {batches} batches, {heartbeats} heartbeats, {grants} grants, {roots} roots, {manifests} manifests",
             folder.display(),
             clusters.len(),
         ),
     }
     Ok(Exit::Clean)
+}
+
+fn export_heartbeats(hub: &Hub, folder: &Path, cluster: ClusterId) -> anyhow::Result<u64> {
+    let heartbeats: Vec<Value> = hub.get(&format!("/api/v1/clusters/{cluster}/heartbeats"))?;
+    let lines: String = heartbeats.iter().map(|heartbeat| format!("{heartbeat}\n")).collect();
+    let path = folder.join("clusters").join(cluster.to_string()).join("heartbeats.jsonl");
+    write(&path, lines.as_bytes())?;
+    Ok(heartbeats.len() as u64)
 }
 
 fn export_batches(hub: &Hub, folder: &Path, cluster: ClusterId) -> anyhow::Result<Vec<Stated>> {

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::completeness;
 use super::evidence::{Cluster, Export, Exported};
+use super::heartbeats::{self, Announced};
 use super::roots::Roots;
 
 /// What is said of one cluster.
@@ -37,6 +38,8 @@ pub struct ClusterReport {
     /// Records that declared gaps stand for.
     pub elided: u64,
     pub chains: Vec<ChainReport>,
+    /// Where each instance's chain stood, as its newest heartbeat says.
+    pub heartbeats: Vec<Announced>,
     pub failures: Vec<String>,
 }
 
@@ -51,6 +54,9 @@ pub struct ChainReport {
     pub records: u64,
     pub head: Digest,
     pub gaps: Vec<Gap>,
+    /// Chain value after the record that a heartbeat ends with, where it is among these batches.
+    #[serde(skip)]
+    pub announced: Option<Digest>,
 }
 
 /// A run of records that the agent declared gone.
@@ -83,15 +89,19 @@ pub fn check_cluster(
         records: 0,
         elided: 0,
         chains: Vec::new(),
+        heartbeats: Vec::new(),
         failures: Vec::new(),
     };
     let grant = read_grant(cluster, grant, roots, &mut report);
+    heartbeats::read(export, cluster, grant.as_ref(), &mut report)?;
+    let announced = heartbeats::ends(&report.heartbeats);
     let mut chains: BTreeMap<(InstanceId, u64), ChainReport> = BTreeMap::new();
     export.batches(cluster.id, |number, exported| {
         report.batches += 1;
         let checked = exported.and_then(|exported| {
             let batch = check_batch(cluster, &exported, grant.as_ref())?;
-            Ok(extend(&mut chains, &batch)?)
+            let end = announced.get(&(batch.instance, batch.epoch)).copied();
+            Ok(extend(&mut chains, &batch, end)?)
         });
         if let Err(error) = checked {
             report.failures.push(format!("batch {number}: {error:#}"));
@@ -99,6 +109,7 @@ pub fn check_cluster(
     })?;
     report.chains = chains.into_values().collect();
     report.failures.extend(completeness::of_cluster(&cluster.chains, &report.chains));
+    heartbeats::compare(&mut report);
     report.records = report.chains.iter().map(|chain| chain.records).sum();
     let gaps = report.chains.iter().flat_map(|chain| &chain.gaps);
     report.elided = gaps.map(|gap| gap.to_seq - gap.from_seq + 1).sum();
@@ -136,17 +147,27 @@ fn read_grant(
     }
 }
 
+/// The payload, signed by the report key that the grant names for the instance.
+pub fn signed_payload(
+    exported: &Exported,
+    grant: Option<&Grant>,
+    payload_type: &'static str,
+) -> anyhow::Result<Vec<u8>> {
+    let instance = exported.instance;
+    let grant = grant.ok_or_else(|| anyhow::anyhow!("no grant says whose signature to check"))?;
+    let key = grant
+        .report_key(instance)
+        .ok_or_else(|| anyhow::anyhow!("the grant names no report key for instance {instance}"))?;
+    Ok(exported.envelope.verify(payload_type, &[key], 1)?.to_vec())
+}
+
 fn check_batch(
     cluster: &Cluster,
     exported: &Exported,
     grant: Option<&Grant>,
 ) -> anyhow::Result<Batch> {
-    let Exported { instance, epoch, envelope } = exported;
-    let grant = grant.ok_or_else(|| anyhow::anyhow!("no grant says whose signature to check"))?;
-    let key = grant
-        .report_key(*instance)
-        .ok_or_else(|| anyhow::anyhow!("the grant names no report key for instance {instance}"))?;
-    let payload = envelope.verify(payload_type::BATCH, &[key], 1)?;
+    let Exported { instance, epoch, .. } = exported;
+    let payload = signed_payload(exported, grant, payload_type::BATCH)?;
     let batch = batch::decode(&payload)?;
     anyhow::ensure!(batch.cluster == cluster.id, "it is another cluster's");
     anyhow::ensure!(batch.instance == *instance, "it is another instance's");
@@ -180,6 +201,7 @@ enum Broken {
 fn extend(
     chains: &mut BTreeMap<(InstanceId, u64), ChainReport>,
     batch: &Batch,
+    announced_seq: Option<u64>,
 ) -> Result<(), Broken> {
     let key = (batch.instance, batch.epoch);
     let known = chains.contains_key(&key);
@@ -192,6 +214,7 @@ fn extend(
         records: 0,
         head: GENESIS,
         gaps: Vec::new(),
+        announced: None,
     });
     let broken = if batch.first_seq != chain.last_seq + 1 {
         Some(if known {
@@ -202,6 +225,9 @@ fn extend(
     } else {
         (batch.prev_head != chain.head).then_some(Broken::Head(batch.first_seq))
     };
+    if let Some(seq) = announced_seq {
+        chain.announced = chain.announced.or_else(|| heartbeats::head_at(batch, seq));
+    }
     // Goes on from here in any case: what comes after may still hold together.
     chain.batches += 1;
     chain.last_seq = batch.last_seq;

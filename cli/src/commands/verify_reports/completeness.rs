@@ -1,8 +1,8 @@
 //! Whether all is there that the export says it holds.
 //!
-//! Invariant: signatures say nothing of what is missing at the end, so `export.json` is compared with
-//! what was read. It is the hub's and the exporter's word, signed by nobody: what a hub withheld from
-//! the export cannot be seen here.
+//! Invariant: signatures of batches say nothing of what is missing at the end, so `export.json` is compared
+//! with what was read. It is the hub's and the exporter's word, signed by nobody: what a hub withheld from
+//! the export shows by the agents' heartbeats alone.
 
 use provost_model::ClusterId;
 
@@ -38,8 +38,10 @@ pub fn of_cluster(stated: &[Stated], chains: &[ChainReport]) -> Vec<String> {
 pub fn of_export(export: &Export, reports: &[ClusterReport]) -> anyhow::Result<Vec<String>> {
     let mut failures = Vec::new();
     let read = reports.iter().map(|report| report.batches).sum();
+    let heartbeats = reports.iter().map(|report| report.heartbeats.len() as u64).sum();
     let counts = [
         ("batches", export.stated().batches, read),
+        ("heartbeats", export.stated().heartbeats, heartbeats),
         ("grants", export.stated().grants, export.count("grants")?),
         ("roots", export.stated().roots, export.count("roots")?),
         ("manifests", export.stated().manifests, export.count("manifests")?),

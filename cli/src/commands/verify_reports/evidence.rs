@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use provost_model::{ClusterId, InstanceId};
-use provost_proto::{Message as _, envelope, v1};
+use provost_proto::envelope;
 use provost_trust::dsse::MAX_ENVELOPE_JSON_BYTES;
 use provost_trust::{Envelope, PolicyManifest};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub struct Summary {
     version: u64,
     clusters: Vec<Cluster>,
     pub batches: u64,
+    #[serde(default)]
+    pub heartbeats: u64,
     pub grants: u64,
     pub roots: u64,
     pub manifests: u64,
@@ -45,7 +47,7 @@ pub struct Cluster {
     pub chains: Vec<Stated>,
 }
 
-/// A line of `batches.jsonl`.
+/// A line of `batches.jsonl` and of `heartbeats.jsonl`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {
@@ -54,7 +56,7 @@ struct Line {
     envelope: String,
 }
 
-/// A batch as it was exported: whose it is said to be, and its bytes.
+/// A batch or heartbeat as it was exported: whose it is said to be, and its bytes.
 pub struct Exported {
     pub instance: InstanceId,
     pub epoch: u64,
@@ -132,9 +134,27 @@ impl Export {
     pub fn batches(
         &self,
         cluster: ClusterId,
+        each: impl FnMut(usize, anyhow::Result<Exported>),
+    ) -> anyhow::Result<()> {
+        self.lines(cluster, "batches.jsonl", each)
+    }
+
+    /// The newest heartbeat of each instance of a cluster.
+    pub fn heartbeats(
+        &self,
+        cluster: ClusterId,
+        each: impl FnMut(usize, anyhow::Result<Exported>),
+    ) -> anyhow::Result<()> {
+        self.lines(cluster, "heartbeats.jsonl", each)
+    }
+
+    fn lines(
+        &self,
+        cluster: ClusterId,
+        name: &str,
         mut each: impl FnMut(usize, anyhow::Result<Exported>),
     ) -> anyhow::Result<()> {
-        let path = self.folder.join("clusters").join(cluster.to_string()).join("batches.jsonl");
+        let path = self.folder.join("clusters").join(cluster.to_string()).join(name);
         if !path.exists() {
             return Ok(());
         }
@@ -183,10 +203,9 @@ pub fn grant_of(folder: &Path, cluster: ClusterId) -> anyhow::Result<Option<Enve
 }
 
 fn read_line(line: &[u8]) -> anyhow::Result<Exported> {
-    let line: Line = serde_json::from_slice(line).context("the line is no exported batch")?;
+    let line: Line = serde_json::from_slice(line).context("the line is no exported envelope")?;
     let bytes = STANDARD.decode(&line.envelope).context("the envelope is not base64")?;
-    let wire = v1::Envelope::decode(&bytes[..]).context("the envelope cannot be decoded")?;
-    let envelope = envelope::from_wire(Some(wire))?;
+    let envelope = envelope::decode(&bytes).context("the envelope cannot be decoded")?;
     Ok(Exported { instance: line.instance, epoch: line.epoch, envelope })
 }
 
