@@ -11,6 +11,8 @@ pub enum Exit {
     Usage,
     /// Something that should have been read or evaluated could not be. Wins over violations.
     Incomplete,
+    /// Ended by the signal of this number, as shells tell it.
+    Signal(u8),
 }
 
 /// A wrong call: the arguments contradict each other or name what is not there.
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             Exit::Violations => 1,
             Exit::Usage => 2,
             Exit::Incomplete => 3,
+            Exit::Signal(number) => 128 | number,
         })
     }
 }

@@ -6,17 +6,25 @@
 
 mod check;
 mod fleet;
+mod folder;
+mod keeper;
 mod narrator;
 mod proxy;
 mod sites;
 mod story;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use provost_runtime::shutdown::Shutdown;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::exit::Exit;
-use fleet::Fleet;
+use fleet::{Fleet, Interrupted};
+use folder::Folder;
+use keeper::{Keeper, Orders};
 use narrator::Narrator;
 
 /// Run a demonstration fleet on this machine.
@@ -27,35 +35,136 @@ use narrator::Narrator;
   provost demo --check
       the same without anybody: compares every number, exits 0 or 1
 
-Needs provost-agent and provost-aggregator beside provost; nothing else, and no Kubernetes.")]
+Needs provost-agent and provost-aggregator beside provost; nothing else, and no Kubernetes. Whenever
+it is ended (Ctrl-C: exit code 130, SIGTERM: 143), its daemons and its folder go with it.")]
 pub struct Args {
-    /// Run unattended: compare every count, end at once, exit 0 or 1; gives up after 120 s.
+    /// Run unattended: compare every number, end at once, exit 0 or 1; gives up after 120 s.
     #[arg(long)]
     check: bool,
+    /// Keep the daemons of the demo in this folder.
+    #[arg(long, hide = true, value_name = "FOLDER", conflicts_with = "check")]
+    keep: Option<PathBuf>,
 }
 
 /// What `--check` may take altogether.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Before it, the story itself gives up: it knows what it waited for.
+const STORY_LIMIT: Duration = Duration::from_secs(110);
+/// What the story gets to end after a signal; a command that it runs is killed at once.
+const GRACE: Duration = Duration::from_secs(2);
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    if let Some(folder) = &args.keep {
+        return keeper::keep(folder);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let narrator = Narrator::start();
-    let mut fleet = Fleet::prepare(runtime, args.check.then_some(LIMIT))?;
-    let told = story::tell(&mut fleet, &narrator);
-    if let Err(error) = told {
-        fleet.print_logs();
-        if args.check {
-            eprintln!("{} {error:#}", crate::output::error_label());
-            return Ok(Exit::Violations);
+    // Before there is anything that a signal could leave behind.
+    let mut signals = runtime.block_on(async { Signals::listen() })?;
+    let folder = Folder::make()?;
+    for swept in folder.sweep() {
+        println!("removed {}, which a demo that was killed left", swept.display());
+    }
+    let keeper = Keeper::start(folder.path())?;
+    let stop = Shutdown::new();
+    let mut story = begin(folder.path(), keeper.orders(), args.check, stop.clone());
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            number = signals.next() => Ended::Signal(number),
+            told = &mut story => Ended::Told(told.context("the story ended early").flatten()),
+            () = tokio::time::sleep(LIMIT), if args.check => Ended::TimeUp,
         }
+    });
+    stop.trigger();
+    if !matches!(ended, Ended::Told(_)) {
+        let _ = runtime.block_on(async { tokio::time::timeout(GRACE, story).await });
+    }
+    // Daemons, then folder; the demo returns when both are gone.
+    drop(keeper);
+    drop(folder);
+    match ended {
+        Ended::Signal(number) => {
+            eprintln!("ended; the fleet is stopped and its folder removed");
+            Ok(Exit::Signal(number))
+        }
+        Ended::TimeUp => fail(args.check, anyhow::anyhow!("gave up after {} s", LIMIT.as_secs())),
+        Ended::Told(Err(error)) => fail(args.check, error),
+        Ended::Told(Ok(())) => Ok(Exit::Clean),
+    }
+}
+
+enum Ended {
+    Signal(u8),
+    Told(anyhow::Result<()>),
+    TimeUp,
+}
+
+/// A number that is not as expected is what `--check` is for.
+fn fail(check: bool, error: anyhow::Error) -> anyhow::Result<Exit> {
+    if !check {
         return Err(error);
     }
-    if !args.check {
-        story::stay(&mut fleet, &narrator)?;
+    eprintln!("{} {error:#}", crate::output::error_label());
+    Ok(Exit::Violations)
+}
+
+/// The story has a thread of its own: whatever it waits for, a signal is heard.
+fn begin(
+    folder: &Path,
+    orders: Orders,
+    check: bool,
+    stop: Shutdown,
+) -> oneshot::Receiver<anyhow::Result<()>> {
+    let (sender, told) = oneshot::channel();
+    let folder = folder.to_owned();
+    std::thread::spawn(move || {
+        // Nobody listens any more when the grace is over.
+        let _ = sender.send(tell(&folder, orders, check, stop));
+    });
+    told
+}
+
+fn tell(folder: &Path, orders: Orders, check: bool, stop: Shutdown) -> anyhow::Result<()> {
+    let narrator = Narrator::start();
+    let mut fleet = Fleet::prepare(folder, orders, check.then_some(STORY_LIMIT), stop)?;
+    let told = story::tell(&mut fleet, &narrator);
+    if let Err(error) = &told
+        && !error.is::<Interrupted>()
+    {
+        fleet.print_logs();
     }
-    Ok(Exit::Clean)
+    told?;
+    if !check {
+        story::stay(&fleet, &narrator)?;
+    }
+    Ok(())
+}
+
+/// The signals that end a program whose terminal or person wants it to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The number of the next one.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 2,
+            _ = self.terminate.recv() => 15,
+            _ = self.hangup.recv() => 1,
+        }
+    }
 }

@@ -8,7 +8,7 @@ mod findings;
 mod info;
 mod login_link;
 mod status;
-mod table;
+pub mod table;
 mod token;
 
 use clap::Subcommand;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod demo;
 mod policy_tests;
 mod program;
 mod scan;

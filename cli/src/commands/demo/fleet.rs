@@ -1,18 +1,20 @@
-//! The parts of the demo: folder, processes, link, and the hub's API.
+//! The parts of the demo: daemons, commands, link, and the hub's API.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use provost_runtime::shutdown::Shutdown;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::keeper::{Order, Orders};
 use super::narrator::Narrator;
 use super::proxy::Proxy;
 use super::sites::{self, SITES, Site};
@@ -23,8 +25,12 @@ use crate::library;
 const POLL: Duration = Duration::from_millis(150);
 /// What one step may take before the demo gives up on it.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
+/// What one command may take.
+pub const COMMAND_LIMIT: Duration = Duration::from_secs(40);
 /// Heartbeats every second: a site is stale after three.
 const HEARTBEAT_MS: u64 = 1000;
+/// After three heartbeats that did not come.
+pub const STALE_AFTER_MS: u64 = 3 * HEARTBEAT_MS;
 
 #[derive(Debug, Deserialize)]
 struct Addresses {
@@ -34,42 +40,44 @@ struct Addresses {
 
 pub struct Fleet {
     runtime: Runtime,
-    processes: Vec<Process>,
+    folder: PathBuf,
+    orders: Orders,
+    /// Names of the daemons and where they log.
+    daemons: Vec<(&'static str, PathBuf)>,
     proxy: Option<Proxy>,
     hub: Option<Hub>,
     server: String,
-    /// Last: the processes are gone before their folder goes.
-    folder: TempDir,
     give_up: Option<Instant>,
+    stop: Shutdown,
 }
 
-struct Process {
-    name: &'static str,
-    child: Child,
-    log: PathBuf,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// Somebody ended the demo before its story was told.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
 
 impl Fleet {
-    pub fn prepare(runtime: Runtime, limit: Option<Duration>) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("provost-demo-")
-            .tempdir()
-            .context("cannot make a temporary folder")?;
+    pub fn prepare(
+        folder: &Path,
+        orders: Orders,
+        limit: Option<Duration>,
+        stop: Shutdown,
+    ) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
         let fleet = Self {
             runtime,
-            processes: Vec::new(),
+            folder: folder.to_owned(),
+            orders,
+            daemons: Vec::new(),
             proxy: None,
             hub: None,
             server: String::new(),
-            folder,
             give_up: limit.map(|limit| now() + limit),
+            stop,
         };
         for site in SITES {
             site.lay_out(&fleet.manifests(site.name))?;
@@ -79,7 +87,7 @@ impl Fleet {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     pub fn manifests(&self, site: &str) -> PathBuf {
@@ -149,17 +157,13 @@ impl Fleet {
         let file = self.path(&format!("{name}.yaml"));
         fs::write(&file, serde_json::to_vec_pretty(config)?)?;
         let log = self.path(&format!("{name}.log"));
-        let child = Command::new(beside(program)?)
-            .arg("run")
-            .arg("--config")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(File::create(&log)?)
-            .stderr(File::options().append(true).open(&log)?)
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
-        self.processes.push(Process { name, child, log });
-        Ok(())
+        self.daemons.push((name, log.clone()));
+        self.orders.give(&Order {
+            name: name.to_owned(),
+            program: beside(program)?,
+            config: file,
+            log,
+        })
     }
 
     /// Runs `provost` as a person would; what it prints comes back.
@@ -169,7 +173,7 @@ impl Fleet {
     }
 
     pub fn provost_quietly(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = self.command(arguments)?.output().context("cannot run provost")?;
+        let output = self.output(arguments)?;
         if !output.status.success() {
             bail!(
                 "provost {}: {}",
@@ -183,18 +187,38 @@ impl Fleet {
     /// What a command that must fail says.
     pub fn refusal(&self, narrator: &Narrator, arguments: &[&str]) -> anyhow::Result<String> {
         narrator.command(arguments);
-        let output = self.command(arguments)?.output().context("cannot run provost")?;
+        let output = self.output(arguments)?;
         if output.status.success() {
             bail!("provost {} succeeded and must not", arguments.join(" "));
         }
         Ok(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 
+    /// Ends a command that takes too long, or that nobody waits for any more.
+    fn output(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = tokio::process::Command::from(self.command(arguments)?);
+        command.kill_on_drop(true);
+        let ended = self.runtime.block_on(async {
+            self.stop.or(tokio::time::timeout(COMMAND_LIMIT, command.output())).await
+        });
+        match ended {
+            None => Err(Interrupted.into()),
+            Some(Err(_)) => bail!(
+                "provost {} took more than {} s and was ended",
+                arguments.join(" "),
+                COMMAND_LIMIT.as_secs()
+            ),
+            Some(Ok(output)) => output.context("cannot run provost"),
+        }
+    }
+
     fn command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments.iter().map(OsStr::new)).current_dir(self.folder.path());
+        command.args(arguments.iter().map(OsStr::new)).current_dir(&self.folder);
         command.env("PROVOST_SERVER", &self.server).env("PROVOST_TOKEN_FILE", self.token_file());
         command.env_remove("PROVOST_TOKEN").stdin(Stdio::null());
+        // Ctrl-C is for the demo, which ends its commands itself.
+        command.process_group(0);
         Ok(command)
     }
 
@@ -210,43 +234,32 @@ impl Fleet {
             if now() >= limit {
                 bail!("gave up waiting: {what}");
             }
-            self.all_alive()?;
-            self.runtime.block_on(async { tokio::time::sleep(POLL).await });
+            self.pause(POLL)?;
         }
         Ok(())
     }
 
-    fn all_alive(&mut self) -> anyhow::Result<()> {
-        for process in &mut self.processes {
-            if let Some(status) = process.child.try_wait()? {
-                bail!("{} ended by itself ({status})", process.name);
-            }
-        }
-        Ok(())
-    }
-
-    /// Until Ctrl-C, or until a process dies.
-    pub fn stay(&mut self) -> anyhow::Result<()> {
+    /// Until somebody ends the demo, or a daemon dies.
+    pub fn stay(&self) -> anyhow::Result<()> {
         loop {
-            let interrupted = self.runtime.block_on(async {
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => true,
-                    () = tokio::time::sleep(Duration::from_secs(1)) => false,
-                }
-            });
-            if interrupted {
-                return Ok(());
-            }
-            self.all_alive()?;
+            self.pause(Duration::from_secs(1))?;
         }
+    }
+
+    fn pause(&self, duration: Duration) -> anyhow::Result<()> {
+        self.orders.all_alive()?;
+        if self.runtime.block_on(self.stop.sleep(duration)) {
+            return Ok(());
+        }
+        Err(Interrupted.into())
     }
 
     /// The ends of all logs: the folder goes away, and what failed is in them.
     pub fn print_logs(&self) {
-        for process in &self.processes {
-            let text = fs::read_to_string(&process.log).unwrap_or_default();
+        for (name, log) in &self.daemons {
+            let text = fs::read_to_string(log).unwrap_or_default();
             let lines: Vec<_> = text.lines().collect();
-            eprintln!("--- {} ---", process.name);
+            eprintln!("--- {name} ---");
             for line in lines.iter().skip(lines.len().saturating_sub(12)) {
                 eprintln!("{line}");
             }

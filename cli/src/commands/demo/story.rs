@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use super::check::{self, ByCluster, Expected};
-use super::fleet::Fleet;
+use super::check::{self, Expected, Stage};
+use super::fleet::{Fleet, Interrupted, STALE_AFTER_MS};
 use super::narrator::Narrator;
 use super::sites::{self, DARK, SITES};
+use crate::commands::fleet::table::{count, percent};
 
 /// What bundle v2 adds: images may come from one registry only.
 const REGISTRIES: &str = include_str!("registries.yaml");
@@ -96,7 +98,7 @@ fn enrol(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
 }
 
 /// Waits for the version everywhere and for the exact numbers.
-fn settle(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::Result<()> {
+fn settle(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Result<()> {
     wait_for_version(fleet, 1, &|_| true)?;
     say.good("bundle v1 verified and active on all six");
     wait_for_numbers(fleet, expected)?;
@@ -121,7 +123,7 @@ fn violations(fleet: &Fleet, say: &Narrator) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn go_dark(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::Result<()> {
+fn go_dark(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Result<()> {
     say.chapter(&format!("The link of {DARK} is cut"));
     fleet.proxy()?.cut();
     sites::change_in_the_dark(&fleet.manifests(DARK))?;
@@ -134,13 +136,16 @@ fn go_dark(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::R
     say.good("bundle v2 active on the five that can be reached");
     fleet.wait("the dark site is shown stale", |fleet| Ok(!is_fresh(fleet, DARK)?))?;
     wait_for_numbers(fleet, expected)?;
+    let roll_up: Value = fleet.hub()?.get("/api/v1/fleet")?;
+    let age_ms = check::stale_age_ms(&roll_up, expected, DARK, STALE_AFTER_MS)?;
     say.good(&format!(
-        "{DARK} is stale, with its age and its last verdicts greyed: silence is never green"
+        "{DARK} is stale, last heard {:.1} s ago, its last verdicts greyed: silence is never green",
+        Duration::from_millis(age_ms).as_secs_f64()
     ));
     tell_numbers(fleet, say)
 }
 
-fn come_back(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::Result<()> {
+fn come_back(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Result<()> {
     say.chapter("The link returns");
     fleet.proxy()?.mend();
     wait_for_version(fleet, 2, &|_| true)?;
@@ -151,7 +156,7 @@ fn come_back(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow:
     tell_numbers(fleet, say)
 }
 
-fn tamper(fleet: &mut Fleet, say: &Narrator, expected: &ByCluster) -> anyhow::Result<()> {
+fn tamper(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Result<()> {
     say.chapter("Somebody alters one byte of a signed bundle");
     fleet.provost(say, &["bundle", "build", "policies", "--out", "v3", "--version", "3"])?;
     fleet.provost(say, &["bundle", "sign", "v3", "--key", "policy.key.json"])?;
@@ -179,7 +184,7 @@ fn alter_one_byte(blobs: &std::path::Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub fn stay(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
+pub fn stay(fleet: &Fleet, say: &Narrator) -> anyhow::Result<()> {
     let link =
         fleet.provost_quietly(&["fleet", "login-link", "--role", "viewer", "--ttl", "15m"])?;
     say.chapter("The fleet keeps running");
@@ -211,21 +216,39 @@ fn wait_for_version(
 }
 
 /// The numbers come together while records arrive; what must hold is where they come to rest.
-fn wait_for_numbers(fleet: &mut Fleet, expected: &ByCluster) -> anyhow::Result<()> {
+fn wait_for_numbers(fleet: &mut Fleet, expected: &Stage) -> anyhow::Result<()> {
     let mut differences = Vec::new();
     let waited = fleet.wait("the hub's numbers are as expected", |fleet| {
-        differences = check::difference(expected, &check::counted(&clusters(fleet)?)?);
+        differences = expected.difference(&standing(fleet)?);
         Ok(differences.is_empty())
     });
     match waited {
-        Err(error) if !differences.is_empty() => bail!("{error}\n  {}", differences.join("\n  ")),
+        Err(error) if !differences.is_empty() && !error.is::<Interrupted>() => {
+            bail!("{error}\n  {}", differences.join("\n  "))
+        }
         other => other,
     }
 }
 
+fn standing(fleet: &Fleet) -> anyhow::Result<Stage> {
+    Stage::of(&clusters(fleet)?, &fleet.hub()?.get("/api/v1/fleet")?)
+}
+
 fn tell_numbers(fleet: &Fleet, say: &Narrator) -> anyhow::Result<()> {
-    let counts = check::total(&check::counted(&clusters(fleet)?)?);
-    let stale = if counts.stale > 0 { format!(", {} stale", counts.stale) } else { String::new() };
-    say.good(&format!("the fleet: {} pass, {} fail{stale}", counts.pass, counts.fail));
+    let roll_up: Value = fleet.hub()?.get("/api/v1/fleet")?;
+    let some = |pointer, what| match count(&roll_up, pointer) {
+        0 => String::new(),
+        count => format!(", {count} {what}"),
+    };
+    say.good(&format!(
+        "the fleet: {} pass, {} fail{}{}; score {}, coverage {}, freshness {}",
+        count(&roll_up, "/states/pass"),
+        count(&roll_up, "/states/fail"),
+        some("/states/notEvaluated", "not evaluated"),
+        some("/states/stale", "stale"),
+        percent(&roll_up, "/score"),
+        percent(&roll_up, "/coverage"),
+        percent(&roll_up, "/freshness"),
+    ));
     Ok(())
 }
