@@ -6,7 +6,9 @@
 //! but the fetching of blobs.
 
 mod fetch;
+mod last_good;
 mod prepare;
+mod queue;
 mod store;
 
 use std::sync::Arc;
@@ -25,15 +27,18 @@ use provost_trust::manifest::{self, Circumstances, EngineVersion, Purpose};
 use provost_trust::{Envelope, PolicyManifest, PublicKey, Verified};
 use tokio::sync::{mpsc, watch};
 
-/// Between attempts at a bundle that something else than the bundle broke.
+/// Between attempts at a bundle that something else than the bundle broke; for as long as its
+/// assignment stands.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_CAP: Duration = Duration::from_secs(60);
-const RETRIES: u32 = 10;
+
+use queue::Queue;
 
 pub use fetch::BlobSource;
 pub use prepare::{Prepared, Refused};
 pub use store::{Error as StoreError, Store};
 
+use crate::damage;
 use crate::report::Journal;
 use crate::trust_state::{self, Trust};
 
@@ -83,6 +88,8 @@ pub struct Bundles {
     in_force: Option<VerifiedBundle>,
     /// Version of the API server, where one is watched.
     server_version: Option<String>,
+    /// First and longest delay between attempts.
+    retry: (Duration, Duration),
 }
 
 /// Either the bundle is refused, or nothing is known of it because something else broke.
@@ -92,6 +99,8 @@ enum Failure {
     Refused(#[from] Refused),
     #[error(transparent)]
     Interrupted(#[from] anyhow::Error),
+    #[error("another assignment came")]
+    Superseded,
 }
 
 impl From<provost_trust::Error> for Failure {
@@ -138,7 +147,22 @@ impl Bundles {
     ) -> Self {
         let (sets, _) = watch::channel(empty_set());
         let (view, _) = watch::channel(View::default());
-        Self { store, trust, journal, sets, view, in_force: None, server_version }
+        Self {
+            store,
+            trust,
+            journal,
+            sets,
+            view,
+            in_force: None,
+            server_version,
+            retry: (RETRY_FIRST, RETRY_CAP),
+        }
+    }
+
+    /// With these first and longest delays between attempts, the longest at most a minute.
+    #[must_use]
+    pub fn retrying(self, first: Duration, cap: Duration) -> Self {
+        Self { retry: (first, cap.min(RETRY_CAP)), ..self }
     }
 
     /// The set in force; changes with every activation.
@@ -152,27 +176,12 @@ impl Bundles {
         self.view.subscribe()
     }
 
-    /// Puts the last good bundle into force, without any network. An error means that there is one
-    /// and it cannot be used; the agent goes on without it and asks the hub.
-    pub async fn load_last_good(&mut self, cluster: Option<ClusterId>) -> anyhow::Result<()> {
-        let Some(pointer) = self.store.active()? else { return Ok(()) };
-        let envelope = self.store.manifest(&pointer.manifest)?;
-        let envelope =
-            envelope.ok_or_else(|| anyhow::anyhow!("its manifest is gone or damaged"))?;
-        let root = self.trust.root_at(pointer.root_version)?;
-        let manifest = manifest::verify(&root, &envelope)?;
-        let contents = self.store.contents(&manifest.files)?;
-        let verified = VerifiedBundle::new(manifest, contents)?;
-        let prepared = self.prepare(verified.clone(), cluster, false).await?;
-        self.put_into_force(verified, prepared, BundleEvent::PolicySetChanged).await;
-        Ok(())
-    }
-
     /// Takes offers until shutdown.
-    pub async fn run(mut self, mut offers: mpsc::Receiver<Offer>, shutdown: Shutdown) {
-        while let Some(Some(offer)) = shutdown.or(offers.recv()).await {
+    pub async fn run(mut self, offers: mpsc::Receiver<Offer>, shutdown: Shutdown) {
+        let mut queue = Queue::new(offers);
+        while let Some(Some(offer)) = shutdown.or(queue.next()).await {
             let answers = offer.answers.clone();
-            let handled = shutdown.or(self.handle(offer)).await;
+            let handled = shutdown.or(self.handle(offer, &mut queue)).await;
             if let Some(Some(answer)) = handled {
                 // A closed channel means that the session ended; the next one brings a new offer.
                 let _ = answers.send(answer).await;
@@ -180,28 +189,39 @@ impl Bundles {
         }
     }
 
-    /// What breaks on the way is tried again while the session lasts.
-    async fn handle(&mut self, offer: Offer) -> Option<BundleAnswer> {
-        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+    /// What breaks on the way is tried again while the session lasts, or until another assignment
+    /// comes.
+    async fn handle(&mut self, offer: Offer, queue: &mut Queue) -> Option<BundleAnswer> {
+        let mut backoff = Backoff::new(self.retry.0, self.retry.1);
         loop {
-            let error = match self.take(&offer).await {
+            let error = match self.take(&offer, queue).await {
                 Ok(answer) => return answer,
                 Err(Failure::Refused(refused)) => return Some(self.refuse(&offer, refused).await),
+                Err(Failure::Superseded) => return None,
                 Err(Failure::Interrupted(error)) => format!("{error:#}"),
             };
-            if offer.answers.is_closed() || backoff.attempts() == RETRIES {
+            let delay = backoff.next_delay(None);
+            tracing::warn!(error, ?delay, "bundle not taken; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = queue.newer() => return None,
+                () = offer.answers.closed() => {}
+            }
+            if offer.answers.is_closed() {
                 tracing::warn!(error, "bundle not taken; the hub will offer it again");
                 return None;
             }
-            let delay = backoff.next_delay(None);
-            tracing::warn!(error, ?delay, "bundle not taken; trying again");
-            tokio::time::sleep(delay).await;
         }
     }
 
-    async fn take(&mut self, offer: &Offer) -> Result<Option<BundleAnswer>, Failure> {
+    async fn take(
+        &mut self,
+        offer: &Offer,
+        queue: &mut Queue,
+    ) -> Result<Option<BundleAnswer>, Failure> {
         self.follow_roots(&offer.assignment.roots).await?;
         self.take_grant(offer).await?;
+        self.trust.check_not_behind()?;
         let root = self.trust.root()?;
         let session =
             Session { cluster_id: offer.cluster, nonce: offer.nonce, now: self.trust.now() };
@@ -223,8 +243,9 @@ impl Bundles {
         }
         let envelope = self.manifest_envelope(offer, &assignment)?;
         let manifest = self.accept_manifest(&envelope, &assignment, purpose)?;
-        self.fetch(&manifest, offer, purpose).await?;
-        let contents = self.store.contents(&manifest.files)?;
+        self.set_aside_damaged(&manifest).await?;
+        self.fetch(&manifest, offer, purpose, queue).await?;
+        let (contents, _) = self.store.contents(&manifest.files)?;
         let verified = VerifiedBundle::new(manifest, contents)?;
         let prepared = self.prepare(verified.clone(), Some(offer.cluster), true).await?;
         self.store.keep_manifest(&envelope)?;
@@ -290,10 +311,15 @@ impl Bundles {
     ) -> Result<Verified<PolicyManifest>, Failure> {
         let state = self.trust.state();
         let labels = self.trust.labels();
+        let held = state.as_ref().and_then(|state| state.held_manifest(&assignment.channel));
+        if purpose == Purpose::Rollback && held.is_none() {
+            let what = "no version floor of the channel is known here: nothing to roll back from";
+            return Err(Refused::one(Code::BelowFloor, "", what).into());
+        }
         let circumstances = Circumstances {
             now: self.trust.now(),
             labels: &labels,
-            held: state.as_ref().and_then(|state| state.held_manifest(&assignment.channel)),
+            held,
             engine: EngineVersion::running(),
             purpose,
         };
@@ -308,11 +334,16 @@ impl Bundles {
         manifest: &Verified<PolicyManifest>,
         offer: &Offer,
         purpose: Purpose,
+        queue: &mut Queue,
     ) -> Result<(), Failure> {
         if purpose == Purpose::Rollback {
             return Ok(());
         }
-        match fetch::missing(&self.store, &manifest.files, offer.blobs.as_ref()).await {
+        let fetched = tokio::select! {
+            fetched = fetch::missing(&self.store, &manifest.files, offer.blobs.as_ref()) => fetched,
+            () = queue.newer() => return Err(Failure::Superseded),
+        };
+        match fetched {
             Ok(()) => Ok(()),
             Err(fetch::Error::Refused(error)) => Err(error.into()),
             Err(fetch::Error::Source { blob, refusal }) if refusal.code == Code::NotFound => {
@@ -321,6 +352,12 @@ impl Bundles {
             }
             Err(other) => Err(Failure::Interrupted(other.into())),
         }
+    }
+
+    async fn set_aside_damaged(&self, manifest: &Verified<PolicyManifest>) -> Result<(), Failure> {
+        let damages = self.store.set_aside_damaged(&manifest.files)?;
+        damage::declare(&damages, &self.journal).await;
+        Ok(())
     }
 
     async fn prepare(

@@ -29,6 +29,8 @@ pub enum Error {
     Io { path: PathBuf, source: io::Error },
     #[error("{} is damaged: {what}; restore it from a backup, or enrol with an empty data folder", path.display())]
     Damaged { path: PathBuf, what: String },
+    #[error("{} is of format version {version}: run the version of the agent that wrote it", path.display())]
+    Newer { path: PathBuf, version: u32 },
     #[error("no key could be made")]
     Key(#[from] provost_trust::key::Error),
     #[error("no certificate key could be made or read")]
@@ -69,7 +71,7 @@ impl Identity {
         let path = folder.join(INSTANCE_FILE);
         let Some(file) = read_json::<InstanceFile>(&path)? else { return Ok(None) };
         if file.version != FORMAT_VERSION {
-            return Err(damaged(&path, format!("format version {}", file.version)));
+            return Err(Error::Newer { path, version: file.version });
         }
         Ok(Some(Self {
             instance: file.instance_id,
@@ -147,6 +149,29 @@ mod tests {
         Identity::open(folder.path()).unwrap();
         std::fs::remove_file(folder.path().join(REPORT_KEY_FILE)).unwrap();
         assert!(matches!(Identity::open(folder.path()), Err(Error::Damaged { .. })));
+    }
+
+    /// What says who the agent is has no stand-in: it ends, names the file and changes nothing.
+    #[test]
+    fn a_torn_or_newer_identity_is_named_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        Identity::open(folder.path()).unwrap();
+        for name in [INSTANCE_FILE, IDENTITY_KEY_FILE, REPORT_KEY_FILE] {
+            let path = folder.path().join(name);
+            let whole = std::fs::read_to_string(&path).unwrap();
+            for torn in ["", &whole[..whole.len() / 2]] {
+                std::fs::write(&path, torn).unwrap();
+                let error = Identity::open(folder.path()).unwrap_err();
+                assert!(matches!(&error, Error::Damaged { path: named, .. } if *named == path));
+                assert_eq!(std::fs::read_to_string(&path).unwrap(), torn);
+            }
+            std::fs::write(&path, &whole).unwrap();
+        }
+        let path = folder.path().join(INSTANCE_FILE);
+        let newer = std::fs::read_to_string(&path).unwrap().replace(": 1,", ": 2,");
+        std::fs::write(&path, newer).unwrap();
+        let error = Identity::open(folder.path()).unwrap_err();
+        assert!(matches!(error, Error::Newer { version: 2, .. }), "{error}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod bundles;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod damage;
 pub mod disk;
 pub mod evaluate;
 pub mod identity;

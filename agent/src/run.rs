@@ -26,6 +26,7 @@ use crate::admission::Door;
 use crate::bundles::{Bundles, Offer, Store, View};
 use crate::cluster::{self, ClusterSource};
 use crate::config::{Config, Source as SourceSettings};
+use crate::damage::{self, Damage};
 use crate::disk;
 use crate::identity::Identity;
 use crate::identity::certificates::Certificates;
@@ -142,7 +143,18 @@ impl Agent {
         let ground = Ground::open(&data_dir, &clock)?;
         let registry = Registry::new();
         let facts = facts(&config, &ground.identity).await;
-        let bundles = bundles(&ground, &plane, &facts).await;
+        let (bundles, damages) = bundles(&ground, &plane, &facts).await?;
+        let bundles = bundles.retrying(config.reconnect_first, config.reconnect_cap);
+        damage::tell(&data_dir, &damages, &health);
+        let journal = Arc::clone(&plane.journal);
+        let kept = damage::watch(
+            data_dir.clone(),
+            damages,
+            health.clone(),
+            journal,
+            tasks.shutdown().clone(),
+        );
+        tasks.spawn_infallible("damage", OnEnd::Log, kept);
         let (sets, view) = (bundles.sets(), bundles.view());
         if let Some(recording) = recording {
             let reporter = recording.reporter.clone();
@@ -216,15 +228,29 @@ async fn readiness(mut view: watch::Receiver<View>, health: Health, shutdown: Sh
 }
 
 /// With the last good bundle in force, where there is one that can be used.
-async fn bundles(ground: &Ground, plane: &DataPlane, facts: &Facts) -> Bundles {
+/// What could not be read is set aside and said.
+async fn bundles(
+    ground: &Ground,
+    plane: &DataPlane,
+    facts: &Facts,
+) -> anyhow::Result<(Bundles, Vec<Damage>)> {
     let version = Some(facts.server_version.clone()).filter(|version| !version.is_empty());
     let journal = Arc::clone(&plane.journal);
     let mut bundles = Bundles::new(ground.store.clone(), ground.trust.clone(), journal, version);
-    if let Err(error) = bundles.load_last_good(ground.cluster()).await {
-        let error = format!("{error:#}");
-        tracing::error!(error, "the last bundle cannot be used; waiting for the hub");
+    let mut damages = match bundles.load_last_good(ground.cluster()).await {
+        Ok(damages) => damages,
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(error, "the last bundle cannot be used; waiting for the hub");
+            Vec::new()
+        }
+    };
+    for damage in &damages {
+        damage.set_aside().with_context(|| format!("cannot rename {}", damage.path.display()))?;
     }
-    bundles
+    damages.extend(ground.trust.mend()?);
+    damage::declare(&damages, &plane.journal).await;
+    Ok((bundles, damages))
 }
 
 /// What ties the uplink to the rest.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::bundles::{Store, View};
+use crate::damage;
 use crate::identity::Identity;
 use crate::identity::certificates::Certificates;
 use crate::identity::enrolment::{Enrolment, Stage};
@@ -206,8 +207,14 @@ pub fn from_data_folder(data_dir: &Path) -> anyhow::Result<Option<Status>> {
         bundle,
         refused: None,
         spool: None,
-        parts: Vec::new(),
+        parts: damaged(data_dir),
     }))
+}
+
+fn damaged(data_dir: &Path) -> Vec<PartStatus> {
+    let problem = damage::problem(data_dir, &[]);
+    let part = |detail| PartStatus { name: "trust".to_owned(), healthy: false, detail };
+    problem.map(part).into_iter().collect()
 }
 
 /// `/` and `/status`.

@@ -3,7 +3,11 @@
 //!
 //! Invariants: the root chain on disk starts at the pinned root and is checked step by step at
 //! every start; nothing that failed a check changes anything; what changed is durable before it
-//! counts.
+//! counts. A file that cannot be read is set aside and costs only itself: a lost state takes its
+//! floor from the bundles held ([`Trust::recall`]), a lost root or grant comes again from the hub,
+//! and until the roots are where they were remembered to be, nothing new is accepted.
+
+mod files;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,22 +20,14 @@ use provost_trust::{
     Envelope, PolicyManifest, PublicKey, Timestamp, TrustState, TrustedRoot, TrustedTime, Verified,
 };
 
+use crate::damage::Damage;
 use crate::disk;
-
-const ROOTS_FOLDER: &str = "roots";
-const STATE_FILE: &str = "state.json";
-const GRANT_FILE: &str = "grant.dsse.json";
-const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
+use files::{Found, io_at};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read or write {}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
-    #[error(
-        "{} is damaged: restore it from a backup, or remove the data folder and enrol anew",
-        path.display()
-    )]
-    File { path: PathBuf, source: provost_trust::Error },
     #[error(transparent)]
     Refused(#[from] provost_trust::Error),
     #[error("there is no trusted root yet")]
@@ -43,7 +39,7 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> provost_model::Code {
         match self {
-            Self::File { source, .. } | Self::Refused(source) => source.code(),
+            Self::Refused(source) => source.code(),
             Self::Io { .. } | Self::NoRoot => provost_model::Code::Internal,
         }
     }
@@ -55,11 +51,19 @@ pub struct Trust {
     inner: Arc<Mutex<Inner>>,
     folder: Arc<Path>,
     clock: SharedClock,
+    pinned: Option<Digest>,
 }
 
 #[derive(Debug)]
 struct Inner {
     rooted: Option<Rooted>,
+    /// Of roots that cannot be read: it counts again from the next ones on.
+    remembered: Option<TrustState>,
+    /// The roots are here and the state was not.
+    is_state_missing: bool,
+    /// A bundle that was in force was verified again.
+    has_recalled: bool,
+    damages: Vec<Damage>,
     time: TrustedTime,
     /// A reading of the hub's clock counts within its boot only.
     read_in: Option<BootId>,
@@ -75,25 +79,90 @@ struct Rooted {
 }
 
 impl Trust {
-    /// Loads what is on disk and checks it anew. `pinned`: the root that the token named.
+    /// Loads what is on disk and checks it anew; changes nothing there. `pinned`: the root that the
+    /// token named.
     pub fn open(folder: &Path, pinned: Option<Digest>, clock: SharedClock) -> Result<Self, Error> {
-        let roots_folder = folder.join(ROOTS_FOLDER);
+        let roots_folder = folder.join(files::ROOTS_FOLDER);
         disk::create_folder(&roots_folder).map_err(io_at(&roots_folder))?;
-        let rooted = match pinned {
-            Some(pinned) => Rooted::load(folder, pinned)?,
-            None => None,
+        let Found { roots, state, grant, damages } = match pinned {
+            Some(pinned) => files::read(folder, pinned)?,
+            None => Found::default(),
         };
-        let floor = rooted.as_ref().map_or_else(Timestamp::default, |r| r.state.time_floor());
-        let inner = Inner { rooted, time: TrustedTime::new(floor), read_in: None };
-        Ok(Self { inner: Arc::new(Mutex::new(inner)), folder: folder.into(), clock })
+        let is_state_missing = state.is_none() && !damages.iter().any(files::is_state);
+        let remembered = state.clone();
+        let rooted = Rooted::of(roots, state, grant);
+        let floor = remembered.as_ref().map_or_else(Timestamp::default, TrustState::time_floor);
+        let inner = Inner {
+            rooted,
+            remembered,
+            is_state_missing,
+            has_recalled: false,
+            damages,
+            time: TrustedTime::new(floor),
+            read_in: None,
+        };
+        Ok(Self { inner: Arc::new(Mutex::new(inner)), folder: folder.into(), clock, pinned })
+    }
+
+    /// A bundle that was in force, verified again: the floor is not below it. Changes nothing but
+    /// where the state was lost.
+    pub fn recall(&self, manifest: &Verified<PolicyManifest>) {
+        let mut inner = self.lock();
+        let Some(rooted) = &mut inner.rooted else { return };
+        rooted.state.remember_manifest(manifest);
+        inner.has_recalled = true;
+        if std::mem::take(&mut inner.is_state_missing) {
+            inner.damages.push(files::missing_state(&self.folder));
+        }
+    }
+
+    /// Sets aside what was found damaged, and writes the state that stands in for a lost one. Gives
+    /// what it was.
+    pub fn mend(&self) -> Result<Vec<Damage>, Error> {
+        let mut damages = std::mem::take(&mut self.lock().damages);
+        for damage in &mut damages {
+            damage.set_aside().map_err(io_at(&damage.path))?;
+            if files::is_state(damage) {
+                damage.what = format!("{}; {}", damage.what, self.floor());
+            }
+        }
+        if let Ok(rooted) = self.rooted() {
+            rooted.write_state(&self.folder)?;
+        }
+        Ok(damages)
+    }
+
+    /// What was signed under a root that is not here looks unsigned.
+    #[must_use]
+    pub fn has_all_roots(&self) -> bool {
+        let lost = |damage: &Damage| {
+            damage.path.parent().is_some_and(|folder| folder.ends_with(files::ROOTS_FOLDER))
+        };
+        self.check_not_behind().is_ok() && !self.lock().damages.iter().any(lost)
+    }
+
+    /// Where a floor that was lost comes from.
+    fn floor(&self) -> &'static str {
+        if self.lock().has_recalled {
+            "the version floor is that of the bundles held here"
+        } else {
+            "no version floor is known: the next bundle sets it"
+        }
+    }
+
+    /// Nothing new is accepted under roots older than those remembered.
+    pub fn check_not_behind(&self) -> Result<(), Error> {
+        let rooted = self.rooted()?;
+        Ok(rooted.state.check_root(&rooted.root)?)
     }
 
     /// Starts from the root whose digest was pinned, which must be among `roots`.
     pub fn pin(&self, pinned: Digest, roots: &[Envelope]) -> Result<(), Error> {
         let root = TrustedRoot::pin(pinned, roots)?;
         let first = roots.iter().position(|root| root.payload_digest() == pinned).unwrap_or(0);
-        let state = TrustState::new(&root);
-        let rooted = Rooted { roots: roots[first..].to_vec(), root, state, grant: None };
+        let state = self.lock().remembered.clone().unwrap_or_else(|| TrustState::new(&root));
+        let mut rooted = Rooted { roots: roots[first..].to_vec(), root, state, grant: None };
+        rooted.remember_root();
         rooted.write_roots(&self.folder)?;
         rooted.write_state(&self.folder)?;
         self.set(rooted);
@@ -102,6 +171,10 @@ impl Trust {
 
     /// Goes on to newer roots. True: there was one.
     pub fn follow(&self, newer: &[Envelope]) -> Result<bool, Error> {
+        if let (0, Some(pinned)) = (self.root_version(), self.pinned) {
+            // They were lost here; the pin was not.
+            return self.pin(pinned, newer).map(|()| true);
+        }
         let mut rooted = self.rooted()?;
         let before = rooted.root.version();
         for envelope in newer {
@@ -114,7 +187,7 @@ impl Trust {
         if rooted.root.version() == before {
             return Ok(false);
         }
-        rooted.state.remember_root(&rooted.root);
+        rooted.remember_root();
         rooted.write_roots(&self.folder)?;
         rooted.write_state(&self.folder)?;
         self.set(rooted);
@@ -129,15 +202,17 @@ impl Trust {
         identity_key: PublicKey,
     ) -> Result<bool, Error> {
         let mut rooted = self.rooted()?;
+        self.check_not_behind()?;
         let held = rooted.state.held_grant();
         let (grant, authority) =
             grant::accept(&rooted.root, envelope, Some(cluster), identity_key, held)?;
-        if held.is_some_and(|held| held.digest == grant.digest() && held.authority == authority) {
+        let is_held =
+            |held: &grant::HeldGrant| held.digest == grant.digest() && held.authority == authority;
+        if rooted.grant.is_some() && held.is_some_and(is_held) {
             return Ok(false);
         }
         rooted.remember_grant(grant, authority);
-        let path = self.folder.join(GRANT_FILE);
-        disk::replace(&path, envelope.to_json().as_bytes()).map_err(io_at(&path))?;
+        files::write_grant(&self.folder, envelope)?;
         rooted.write_state(&self.folder)?;
         self.set(rooted);
         Ok(true)
@@ -156,10 +231,12 @@ impl Trust {
         Ok(self.rooted()?.root)
     }
 
-    /// The root as it was at `version`: what was accepted under it stays in force under the next.
-    pub fn root_at(&self, version: u64) -> Result<TrustedRoot, Error> {
-        let roots = self.rooted()?.earlier_roots()?;
-        roots.into_iter().find(|root| root.version() >= version).ok_or(Error::NoRoot)
+    /// Every root of the chain, the newest first: what was accepted under one stays in force under
+    /// the next.
+    pub fn roots(&self) -> Result<Vec<TrustedRoot>, Error> {
+        let mut roots = self.rooted()?.earlier_roots()?;
+        roots.reverse();
+        Ok(roots)
     }
 
     /// None before the first root.
@@ -252,46 +329,28 @@ impl Clock for TrustedClock {
 }
 
 impl Rooted {
-    fn load(folder: &Path, pinned: Digest) -> Result<Option<Self>, Error> {
-        let mut roots = read_roots(folder)?;
-        if roots.is_empty() {
-            return Ok(None);
-        }
-        let roots_folder = folder.join(ROOTS_FOLDER);
-        let root = TrustedRoot::pin(pinned, &roots).map_err(file_at(&roots_folder))?;
-        let first = roots.iter().position(|root| root.payload_digest() == pinned).unwrap_or(0);
-        roots.drain(..first);
-        let path = folder.join(STATE_FILE);
-        let state = match disk::read_optional(&path, MAX_FILE_BYTES).map_err(io_at(&path))? {
-            None => TrustState::new(&root),
-            Some(bytes) => TrustState::from_json(&bytes).map_err(file_at(&path))?,
-        };
-        // A crash between roots and state leaves the state one root behind, never ahead.
-        state.check_root(&root).map_err(file_at(&path))?;
+    fn of(
+        roots: Vec<(Envelope, TrustedRoot)>,
+        state: Option<TrustState>,
+        grant: Option<(Verified<Grant>, Authority)>,
+    ) -> Option<Self> {
+        let root = roots.last()?.1.clone();
+        let roots = roots.into_iter().map(|(envelope, _)| envelope).collect();
+        let state = state.unwrap_or_else(|| TrustState::new(&root));
         let mut rooted = Self { roots, root, state, grant: None };
-        rooted.state.remember_root(&rooted.root);
-        rooted.load_grant(folder)?;
-        Ok(Some(rooted))
+        // A crash between roots and state leaves the state one root behind.
+        rooted.remember_root();
+        if let Some((grant, authority)) = grant {
+            rooted.remember_grant(grant, authority);
+        }
+        Some(rooted)
     }
 
-    /// The grant was checked when it came; here it is only held to what is remembered of it.
-    fn load_grant(&mut self, folder: &Path) -> Result<(), Error> {
-        let path = folder.join(GRANT_FILE);
-        let Some(bytes) = disk::read_optional(&path, MAX_FILE_BYTES).map_err(io_at(&path))? else {
-            return Ok(());
-        };
-        let envelope = Envelope::from_json(&bytes).map_err(file_at(&path))?;
-        // It may have been signed by keys that a later root dropped; it holds until it is replaced.
-        let mut verified = grant::verify(&self.root, &envelope);
-        for root in self.earlier_roots()?.iter().rev() {
-            if verified.is_ok() {
-                break;
-            }
-            verified = grant::verify(root, &envelope);
+    /// Never an older one than is remembered.
+    fn remember_root(&mut self) {
+        if self.root.version() >= self.state.root_version() {
+            self.state.remember_root(&self.root);
         }
-        let (grant, authority) = verified.map_err(file_at(&path))?;
-        self.remember_grant(grant, authority);
-        Ok(())
     }
 
     /// Every root of the chain, the pinned one first.
@@ -312,70 +371,11 @@ impl Rooted {
     }
 
     fn write_roots(&self, folder: &Path) -> Result<(), Error> {
-        let folder = folder.join(ROOTS_FOLDER);
         let first = self.root.version() + 1 - self.roots.len() as u64;
-        for (version, envelope) in (first..).zip(&self.roots) {
-            let path = folder.join(format!("{version:010}.dsse.json"));
-            if !path.is_file() {
-                disk::replace(&path, envelope.to_json().as_bytes()).map_err(io_at(&path))?;
-            }
-        }
-        Ok(())
+        files::write_roots(folder, first, &self.roots)
     }
 
     fn write_state(&self, folder: &Path) -> Result<(), Error> {
-        let path = folder.join(STATE_FILE);
-        let json = self.state.to_json()?;
-        disk::replace(&path, &json).map_err(io_at(&path))
-    }
-}
-
-fn read_roots(folder: &Path) -> Result<Vec<Envelope>, Error> {
-    let folder = folder.join(ROOTS_FOLDER);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(&folder).map_err(io_at(&folder))? {
-        let path = entry.map_err(io_at(&folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            names.push(path);
-        }
-    }
-    names.sort();
-    let mut roots = Vec::new();
-    for path in names {
-        if let Some(bytes) = disk::read_optional(&path, MAX_FILE_BYTES).map_err(io_at(&path))? {
-            roots.push(Envelope::from_json(&bytes).map_err(file_at(&path))?);
-        }
-    }
-    Ok(roots)
-}
-
-fn io_at(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { path, source }
-}
-
-fn file_at(path: &Path) -> impl FnOnce(provost_trust::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::File { path, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use provost_runtime::clock::Manual;
-
-    /// What is damaged is named, with the way out of it.
-    #[test]
-    fn a_damaged_root_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let clock: SharedClock = Manual::at(0);
-        let pinned = Some(Digest::of(b"root"));
-        Trust::open(folder.path(), pinned, Arc::clone(&clock)).unwrap();
-        let path = folder.path().join(ROOTS_FOLDER).join("0000000001.dsse.json");
-        std::fs::write(&path, "{").unwrap();
-        let error = Trust::open(folder.path(), pinned, clock).unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains(&path.display().to_string()), "{text}");
-        assert!(text.contains("remove the data folder and enrol anew"), "{text}");
+        files::write_state(folder, &self.state)
     }
 }

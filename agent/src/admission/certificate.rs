@@ -94,7 +94,10 @@ fn load(folder: &Path, dns: &[String]) -> Result<Certificate, Error> {
         return Err(Error::OtherNames { folder: folder.display().to_string() });
     }
     let key = TlsKey::from_pem(&read("server.key")?)?;
-    Ok(Certificate { ca_pem: read("ca.pem")?, slot: CertificateSlot::new(chain, &key)? })
+    let ca_pem = read("ca.pem")?;
+    // A registration with an authority that cannot be read would shut the door.
+    pki::validity(certificates_from_pem(&ca_pem)?.first().ok_or(Error::Name)?)?;
+    Ok(Certificate { ca_pem, slot: CertificateSlot::new(chain, &key)? })
 }
 
 /// Written beside and renamed, readable by its owner alone.
@@ -124,9 +127,13 @@ mod tests {
         let first = Certificate::load_or_create(folder.path(), &names, 1_800_000_000).unwrap();
         let again = Certificate::load_or_create(folder.path(), &names, 1_800_000_000).unwrap();
         assert_eq!(first.ca_pem(), again.ca_pem());
-        fs::write(folder.path().join("server.key"), "damaged").unwrap();
-        let other = Certificate::load_or_create(folder.path(), &names, 1_800_000_000).unwrap();
-        assert_ne!(first.ca_pem(), other.ca_pem());
+        let mut last = first.ca_pem().to_owned();
+        for file in ["server.key", "server.pem", "ca.pem", "names"] {
+            fs::write(folder.path().join(file), "damaged").unwrap();
+            let other = Certificate::load_or_create(folder.path(), &names, 1_800_000_000).unwrap();
+            assert_ne!(last, other.ca_pem(), "{file}");
+            other.ca_pem().clone_into(&mut last);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use provost_engine::CompiledSet;
-use provost_model::record::{BundleRecord, ClockQuality, SnapshotReason, TrustRecord};
+use provost_model::record::{BundleRecord, ClockQuality, ModeRecord, SnapshotReason, TrustRecord};
 
 use super::door::FOLDER;
 use super::{Certificate, Endpoint, Registration};
@@ -113,6 +113,7 @@ struct Silent;
 impl Journal for Silent {
     async fn bundle(&self, _: BundleRecord) {}
     async fn trust(&self, _: TrustRecord) {}
+    async fn mode(&self, _: ModeRecord) {}
     async fn clock(&self, _: i64, _: ClockQuality) {}
     async fn request_snapshot(&self, _: SnapshotReason) {}
 }

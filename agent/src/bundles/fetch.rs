@@ -142,7 +142,7 @@ mod tests {
         *hub.until.lock().unwrap() = u64::MAX;
         missing(&store, &files, &hub).await.unwrap();
         assert_eq!(*hub.asked.lock().unwrap(), [0, 3, 6, 6, 9]);
-        assert_eq!(store.contents(&files).unwrap().files["a.rego"], &b"0123456789"[..]);
+        assert_eq!(store.contents(&files).unwrap().0.files["a.rego"], &b"0123456789"[..]);
         missing(&store, &files, &hub).await.unwrap();
         assert_eq!(hub.asked.lock().unwrap().len(), 5);
     }
@@ -175,7 +175,7 @@ mod tests {
             let (hub, files) = (hub(b"0123456789"), [entry(b"0123456789")]);
             store.append_partial(&files[0].sha256, torn).unwrap();
             missing(&store, &files, &hub).await.unwrap();
-            assert_eq!(store.contents(&files).unwrap().files["a.rego"], &b"0123456789"[..]);
+            assert_eq!(store.contents(&files).unwrap().0.files["a.rego"], &b"0123456789"[..]);
             assert_eq!(hub.asked.lock().unwrap().iter().filter(|at| **at == 0).count(), 1);
         }
     }

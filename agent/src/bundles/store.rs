@@ -17,6 +17,7 @@ use provost_trust::files::{FileCheck, FileEntry};
 use provost_trust::{Envelope, PolicyManifest};
 use serde::{Deserialize, Serialize};
 
+use crate::damage::{self, Damage};
 use crate::disk;
 
 const ACTIVE_FILE: &str = "active.json";
@@ -58,17 +59,28 @@ impl Store {
         Ok(store)
     }
 
+    /// None: no bundle was in force yet, or which one it was cannot be read.
     pub fn active(&self) -> Result<Option<Pointer>, Error> {
+        Ok(self.pointer()?.ok())
+    }
+
+    /// Or why there is none: no damage where there never was one.
+    pub fn pointer(&self) -> Result<Result<Pointer, Option<Damage>>, Error> {
         let path = self.folder.join(ACTIVE_FILE);
-        let Some(bytes) = disk::read_optional(&path, 64 * 1024).map_err(at(&path))? else {
-            return Ok(None);
+        let Some(bytes) = read(&path, 64 * 1024)? else { return Ok(Err(None)) };
+        let damage = match serde_json::from_slice::<Pointer>(&bytes) {
+            Ok(pointer) if pointer.version == FORMAT_VERSION => return Ok(Ok(pointer)),
+            Ok(pointer) => Damage::of(&path, format!("format version {}", pointer.version)),
+            Err(error) => Damage::of(&path, error),
         };
-        let pointer: Pointer =
-            serde_json::from_slice(&bytes).map_err(|error| at(&path)(error.into()))?;
-        if pointer.version != FORMAT_VERSION {
-            return Err(at(&path)(io::Error::new(io::ErrorKind::InvalidData, "unknown format")));
-        }
-        Ok(Some(pointer))
+        Ok(Err(Some(damage)))
+    }
+
+    /// Digests of all manifests.
+    pub fn manifests(&self) -> Result<Vec<Digest>, Error> {
+        let names = names(&self.folder.join("manifests"))?;
+        let digest = |name: String| name.strip_suffix(".dsse.json")?.parse().ok();
+        Ok(names.into_iter().filter_map(digest).collect())
     }
 
     /// Points to a bundle whose manifest and blobs are all here; drops what nobody points to.
@@ -97,11 +109,14 @@ impl Store {
 
     /// None: not held, or damaged.
     pub fn manifest(&self, digest: &Digest) -> Result<Option<Envelope>, Error> {
-        let path = self.manifest_path(digest);
-        let limit = 2 * MAX_SIGNED_PAYLOAD_BYTES as u64;
-        let bytes = disk::read_optional(&path, limit).map_err(at(&path))?;
+        let bytes = read(&self.manifest_path(digest), 2 * MAX_SIGNED_PAYLOAD_BYTES as u64)?;
         let envelope = bytes.and_then(|bytes| Envelope::from_json(&bytes).ok());
         Ok(envelope.filter(|envelope| envelope.payload_digest() == *digest))
+    }
+
+    /// For one that cannot be used.
+    pub fn damaged_manifest(&self, digest: &Digest, what: impl ToString) -> Damage {
+        Damage::of(&self.manifest_path(digest), what)
     }
 
     #[must_use]
@@ -115,21 +130,28 @@ impl Store {
         Ok(names(&folder)?.into_iter().filter_map(|name| name.parse().ok()).take(limit).collect())
     }
 
-    /// What of a manifest's files is here. A blob that is damaged is removed, so that it is
-    /// fetched again.
-    pub fn contents(&self, files: &[FileEntry]) -> Result<Contents, Error> {
-        let mut held = BTreeMap::new();
+    /// What of a manifest's files is here, and which of them are damaged.
+    pub fn contents(&self, files: &[FileEntry]) -> Result<(Contents, Vec<Damage>), Error> {
+        let (mut held, mut damages) = (BTreeMap::new(), Vec::new());
         for entry in files {
             let path = self.blob_path(&entry.sha256);
-            let read = disk::read_optional(&path, MAX_BLOB_BYTES as u64).map_err(at(&path))?;
-            let Some(bytes) = read else { continue };
+            let Some(bytes) = read(&path, MAX_BLOB_BYTES as u64)? else { continue };
             if whole(entry, &bytes) {
                 held.insert(entry.path.clone(), Bytes::from(bytes));
             } else {
-                disk::remove(&path).map_err(at(&path))?;
+                damages.push(Damage::of(&path, format!("it is not the file {}", entry.path)));
             }
         }
-        Ok(Contents { files: held })
+        Ok((Contents { files: held }, damages))
+    }
+
+    /// Before the missing files are fetched: what is damaged is missing.
+    pub fn set_aside_damaged(&self, files: &[FileEntry]) -> Result<Vec<Damage>, Error> {
+        let (_, damages) = self.contents(files)?;
+        for damage in &damages {
+            damage.set_aside().map_err(at(&damage.path))?;
+        }
+        Ok(damages)
     }
 
     /// Bytes of a blob that an earlier attempt left.
@@ -172,7 +194,8 @@ impl Store {
         let manifests: BTreeSet<String> = kept.iter().map(|d| format!("{d}.dsse.json")).collect();
         for (name, keep) in [("manifests", &manifests), ("blobs", &blobs)] {
             let folder = self.folder.join(name);
-            for name in names(&folder)?.into_iter().filter(|name| !keep.contains(name)) {
+            let surplus = |name: &String| !keep.contains(name) && !damage::is_aside(name);
+            for name in names(&folder)?.into_iter().filter(surplus) {
                 let path = folder.join(name);
                 disk::remove(&path).map_err(at(&path))?;
             }
@@ -206,6 +229,14 @@ fn names(folder: &Path) -> Result<Vec<String>, Error> {
     }
     names.sort();
     Ok(names)
+}
+
+/// A file beyond all size is as good as damaged, and read as empty.
+fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    match disk::read_optional(path, limit) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some(Vec::new())),
+        other => other.map_err(at(path)),
+    }
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -145,6 +145,13 @@ mod tests {
         std::fs::write(folder.path().join(SLOTS[0]), "torn").unwrap();
         let again = Certificates::open(folder.path()).unwrap();
         assert_eq!(again.validity().unwrap().not_after, 2_000);
+        // With neither, the agent re-enters by its identity key, and the next pair is kept.
+        std::fs::write(folder.path().join(SLOTS[1]), "").unwrap();
+        let mut none = Certificates::open(folder.path()).unwrap();
+        assert!(none.slot().is_empty() && none.identity().is_none());
+        let (key, chain) = issue(&ca, 4_000);
+        none.keep(&key, chain).unwrap();
+        assert_eq!(Certificates::open(folder.path()).unwrap().validity().unwrap().not_after, 4_000);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use provost_model::{ClusterId, Digest};
 use provost_proto::token::Token;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, damaged, read_json, write_json};
+use super::{Error, read_json, write_json};
 
 const FILE: &str = "enrolment.json";
 const FORMAT_VERSION: u32 = 1;
@@ -55,7 +55,7 @@ impl Enrolment {
         let path = path(folder);
         let Some(enrolment) = read_json::<Self>(&path)? else { return Ok(None) };
         if enrolment.version != FORMAT_VERSION {
-            return Err(damaged(&path, format!("format version {}", enrolment.version)));
+            return Err(Error::Newer { path, version: enrolment.version });
         }
         Ok(Some(enrolment))
     }
@@ -75,4 +75,33 @@ impl Enrolment {
 
 fn path(folder: &Path) -> PathBuf {
     folder.join(FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It holds the pins: without them nothing is trusted, so that the agent ends and names it.
+    #[test]
+    fn a_torn_or_newer_enrolment_is_named_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let enrolment = Enrolment {
+            version: FORMAT_VERSION,
+            stage: Stage::Enrolled,
+            hubs: vec!["https://hub:1".to_owned()],
+            trust_domain: "fleet.test".to_owned(),
+            ca_sha256: Digest::of(b"ca"),
+            root_sha256: Digest::of(b"root"),
+            cluster_id: None,
+            join_counter: 0,
+        };
+        enrolment.write(folder.path()).unwrap();
+        assert_eq!(Enrolment::read(folder.path()).unwrap(), Some(enrolment));
+        let path = path(folder.path());
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        assert!(matches!(Enrolment::read(folder.path()), Err(Error::Damaged { .. })));
+        std::fs::write(&path, whole.replacen("\"version\": 1", "\"version\": 2", 1)).unwrap();
+        assert!(matches!(Enrolment::read(folder.path()), Err(Error::Newer { version: 2, .. })));
+    }
 }

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use provost_model::Digest;
-use provost_model::record::{BundleRecord, ClockQuality, SnapshotReason, TrustRecord};
+use provost_model::record::{BundleRecord, ClockQuality, ModeRecord, SnapshotReason, TrustRecord};
 use tokio::sync::watch;
 
 use super::{AckError, Outbox, Position, Reporter, SealedBatch};
@@ -25,6 +25,7 @@ pub trait Chain: Send + Sync {
 pub trait Journal: Send + Sync {
     async fn bundle(&self, event: BundleRecord);
     async fn trust(&self, event: TrustRecord);
+    async fn mode(&self, event: ModeRecord);
     async fn clock(&self, offset_ms: i64, quality: ClockQuality);
     async fn request_snapshot(&self, reason: SnapshotReason);
 }
@@ -60,6 +61,10 @@ impl Journal for Reporter {
 
     async fn trust(&self, event: TrustRecord) {
         self.trust(event).await;
+    }
+
+    async fn mode(&self, event: ModeRecord) {
+        self.mode(event).await;
     }
 
     async fn clock(&self, offset_ms: i64, quality: ClockQuality) {

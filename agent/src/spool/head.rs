@@ -131,6 +131,21 @@ mod tests {
         assert_eq!(HeadFile::open(&path).unwrap().1, Found::Damaged);
     }
 
+    /// Of a version that this one does not know: another epoch begins, so that nothing forks.
+    #[test]
+    fn a_newer_head_file_counts_as_damaged() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("head");
+        HeadFile::open(&path).unwrap().0.save(&known(4)).unwrap();
+        let mut slot = encode(1, &known(4));
+        slot[5] = 2;
+        let (content, crc) = slot.split_at_mut(SLOT_BYTES - 4);
+        crc.copy_from_slice(&crc32c::crc32c(content).to_be_bytes());
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&slot, u64::from(SLOT_STRIDE_BYTES)).unwrap();
+        assert_eq!(HeadFile::open(&path).unwrap().1, Found::Damaged);
+    }
+
     #[test]
     fn golden() {
         let known = Known {

@@ -313,6 +313,24 @@ mod tests {
         assert_eq!((subjects[0].uid.as_str(), subjects[0].stamp), ("new", [9; 16]));
     }
 
+    /// Of a version that this one does not know: everything is evaluated again.
+    #[test]
+    fn a_newer_table_counts_as_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::at(folder.path().join("verdicts"));
+        let mut table = table();
+        let header = Header::of(&table, 1, 5, None);
+        checkpoint.write(&mut table, &header).unwrap();
+        let plain = fs::read(&checkpoint.path).unwrap();
+        let mut frames = zstd::stream::decode_all(&plain[..]).unwrap();
+        frames[2] = VERSION + 1;
+        let length = u32::from_be_bytes(*frames[4..].first_chunk().unwrap()) as usize;
+        let (content, rest) = frames.split_at_mut(8 + length);
+        rest[..4].copy_from_slice(&crc32c::crc32c(content).to_be_bytes());
+        fs::write(&checkpoint.path, zstd::stream::encode_all(&frames[..], 1).unwrap()).unwrap();
+        assert!(matches!(read(&checkpoint), Err(Error::Damaged(_))));
+    }
+
     #[test]
     fn no_flipped_bit_and_no_cut_passes_for_a_table() {
         let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use super::hub::{
 use super::{Running, enrolled};
 
 /// Signs version `version` and assigns it.
-fn publish(hub: &Hub, version: u64) -> Envelope {
+pub fn publish(hub: &Hub, version: u64) -> Envelope {
     let contents = contents(&format!("Version {version}."));
     let manifest = sign_manifest(&[&hub.keys.policy], &contents, header(version));
     let assign = hub.assign(&manifest);
@@ -23,7 +23,7 @@ fn publish(hub: &Hub, version: u64) -> Envelope {
     manifest
 }
 
-fn refusal(state: &State) -> Option<Code> {
+pub fn refusal(state: &State) -> Option<Code> {
     state.answers.iter().rev().find_map(|answer| match answer {
         BundleAnswer::Refused { code, .. } => Some(*code),
         BundleAnswer::Active { .. } => None,
@@ -128,6 +128,36 @@ async fn a_rotated_root_ends_old_keys_and_not_what_is_in_force() {
     assert_eq!(hub.state().hellos.last().unwrap().root_version, 2);
     assign(&new_key, 3);
     agent.active(3).await;
+    agent.stop().await;
+}
+
+/// A download that breaks is gone on with in the same session, however often, until it is whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_breaks_is_tried_until_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, agent) = enrolled(folder.path()).await;
+    let digests = blobs(&contents("Version 1.")).into_keys();
+    hub.set(|state| state.broken = digests.map(|digest| (digest, 15)).collect());
+    publish(&hub, 1);
+    agent.active(1).await;
+    assert_eq!(hub.state().hellos.len(), 1);
+    assert!(hub.state().broken.values().all(|left| *left == 0));
+    agent.stop().await;
+}
+
+/// A download that goes nowhere does not stand in the way of the next assignment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_assignment_ends_a_download_that_goes_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, agent) = enrolled(folder.path()).await;
+    let mut broken = blobs(&contents("Version 1."));
+    broken.retain(|digest, _| !blobs(&contents("Version 2.")).contains_key(digest));
+    hub.set(|state| state.broken = broken.into_keys().map(|d| (d, u32::MAX)).collect());
+    publish(&hub, 1);
+    hub.wait("a broken download", |state| state.broken.values().any(|left| *left < u32::MAX)).await;
+    publish(&hub, 2);
+    agent.active(2).await;
+    assert_eq!(hub.state().hellos.len(), 1);
     agent.stop().await;
 }
 

@@ -114,6 +114,8 @@ pub struct State {
     pub heartbeats: Vec<Heartbeat>,
     pub answers: Vec<BundleAnswer>,
     pub blobs: BTreeMap<Digest, Bytes>,
+    /// Not delivered so often: the hub is there, and the blob is not.
+    pub broken: BTreeMap<Digest, u32>,
     pub assign: Option<Assign>,
     /// In place of what the position says, for one session.
     pub resume: Option<Resume>,
@@ -267,23 +269,17 @@ impl Hub {
         vec![issued.certificate.to_vec(), self.ca.certificate().to_vec()]
     }
 
+    /// The grant that the first member got.
+    pub fn grant(&self) -> Envelope {
+        let state = self.state();
+        let (key, member) = state.members.first_key_value().unwrap();
+        grant(&self.keys, &state, *key, member)
+    }
+
     fn answer(&self, state: &State, identity_key: PublicKey, csr: &[u8]) -> Answer {
         let member = &state.members[&identity_key];
         let issued = state.approves;
-        let grant = Grant {
-            cluster_id: member.cluster,
-            trust_domain: domain().to_string(),
-            version: 1,
-            identity_key,
-            instances: vec![GrantedInstance {
-                instance_id: member.instance,
-                report_key: member.report_key,
-            }],
-            labels: state.labels.clone(),
-            issued: at(0),
-        };
-        let mut grant = grant.to_unsigned().unwrap();
-        grant.add_signature(&self.keys.director);
+        let grant = grant(&self.keys, state, identity_key, member);
         Answer {
             status: if issued { Joined::Issued } else { Joined::Pending },
             reason: if issued { "" } else { "waiting for a person" }.to_owned(),
@@ -411,6 +407,24 @@ impl Hub {
         let keys: Vec<PublicKey> = self.state().members.values().map(|m| m.report_key).collect();
         envelope.verify(payload_type, &keys, 1).expect("signed by the report key");
     }
+}
+
+fn grant(keys: &Keys, state: &State, identity_key: PublicKey, member: &Member) -> Envelope {
+    let grant = Grant {
+        cluster_id: member.cluster,
+        trust_domain: domain().to_string(),
+        version: 1,
+        identity_key,
+        instances: vec![GrantedInstance {
+            instance_id: member.instance,
+            report_key: member.report_key,
+        }],
+        labels: state.labels.clone(),
+        issued: at(0),
+    };
+    let mut grant = grant.to_unsigned().unwrap();
+    grant.add_signature(&keys.director);
+    grant
 }
 
 pub fn assigned(
@@ -587,6 +601,10 @@ impl Fleet for Hub {
         self.peer_member(request.extensions().get::<Peer>())?;
         let v1::FetchBlobRequest { digest, offset } = request.into_inner();
         let digest = Digest::try_from(&digest[..]).unwrap();
+        if let Some(times @ 1..) = self.state().broken.get_mut(&digest) {
+            *times -= 1;
+            return Err(refuse(Code::Unavailable, "cut by the test"));
+        }
         let blob = self.state().blobs.get(&digest).cloned();
         let blob = blob.ok_or_else(|| refuse(Code::NotFound, "no such blob"))?;
         let start = usize::try_from(offset).unwrap().min(blob.len());

@@ -4,6 +4,7 @@
 
 mod bundles;
 mod command;
+mod damage;
 mod enrolment;
 mod hub;
 mod recorder;

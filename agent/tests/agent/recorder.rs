@@ -22,6 +22,7 @@ const BATCH_RECORDS: usize = 2;
 pub struct Seen {
     pub bundles: Vec<BundleRecord>,
     pub trust: Vec<TrustRecord>,
+    pub modes: Vec<ModeRecord>,
     pub snapshots: Vec<SnapshotReason>,
 }
 
@@ -165,6 +166,10 @@ impl Journal for Recorder {
 
     async fn trust(&self, event: TrustRecord) {
         self.seen.lock().unwrap().trust.push(event);
+    }
+
+    async fn mode(&self, event: ModeRecord) {
+        self.seen.lock().unwrap().modes.push(event);
     }
 
     async fn clock(&self, _: i64, _: ClockQuality) {}
