@@ -1,6 +1,8 @@
 //! The hub's own keys: CA and director. Made at first start, never shipped, kept in files of mode 0600.
 //!
-//! A missing half of a pair is an error, never a reason to make a new one: a new CA would lock the whole fleet out.
+//! A missing half of a pair is an error, never a reason to make a new one: a new CA would lock the whole fleet out. So
+//! is a hub with a database and without keys. The CA comes into being whole: key and certificate are made in a folder
+//! beside and renamed into place together, so that a crash at any point of the first start leaves nothing or all.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -52,9 +54,7 @@ impl HubKeys {
         clock: &dyn Clock,
     ) -> Result<Self, Error> {
         make_dir(data_dir)?;
-        let folder = data_dir.join("ca");
-        make_dir(&folder)?;
-        let (ca, created) = open_ca(&folder, trust_domain, clock)?;
+        let (ca, created) = open_ca(data_dir, trust_domain, clock)?;
         let director = open_director(data_dir)?;
         Ok(Self { ca, director, created })
     }
@@ -133,19 +133,18 @@ pub fn make_dir(path: &Path) -> Result<(), Error> {
 }
 
 fn open_ca(
-    folder: &Path,
+    data_dir: &Path,
     trust_domain: &TrustDomain,
     clock: &dyn Clock,
 ) -> Result<(Ca, bool), Error> {
+    let folder = &data_dir.join("ca");
     let (certificate_path, key_path) = (folder.join("ca.pem"), folder.join("ca.key"));
     let pki = |source| Error::Pki { path: folder.to_owned(), source };
     match (certificate_path.exists(), key_path.exists()) {
         (false, false) => {
+            never_without(data_dir, &key_path)?;
             let ca = Ca::create(trust_domain, clock.wall_ms() / 1000).map_err(pki)?;
-            // The key first: a certificate without its key would look like a lost key.
-            write_private(&key_path, ca.key().to_pem().as_bytes(), true)?;
-            let pem = pki::certificates_to_pem(std::slice::from_ref(ca.certificate()));
-            write_private(&certificate_path, pem.as_bytes(), true)?;
+            install_ca(data_dir, &ca, &mut || Ok(()))?;
             Ok((ca, true))
         }
         (true, true) => {
@@ -160,6 +159,41 @@ fn open_ca(
     }
 }
 
+/// Puts a new CA in its place. `step` stands between any two changes on disk; where it fails, they end there.
+fn install_ca(
+    data_dir: &Path,
+    ca: &Ca,
+    step: &mut dyn FnMut() -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (made, folder) = (data_dir.join("ca.new"), data_dir.join("ca"));
+    let at = |source| Error::Io { path: made.clone(), source };
+    // Of a first start that was cut short: nobody has seen it.
+    match fs::remove_dir_all(&made) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
+        _ => step()?,
+    }
+    make_dir(&made)?;
+    step()?;
+    write_private(&made.join("ca.key"), ca.key().to_pem().as_bytes(), true)?;
+    step()?;
+    let pem = pki::certificates_to_pem(std::slice::from_ref(ca.certificate()));
+    write_private(&made.join("ca.pem"), pem.as_bytes(), true)?;
+    step()?;
+    // An empty folder of that name gives way; one with anything in it does not.
+    fs::rename(&made, &folder).map_err(at)?;
+    step()?;
+    fs::File::open(data_dir).and_then(|folder| folder.sync_all()).map_err(at)
+}
+
+/// What a hub has that served before: its keys were lost, and are not to be made anew.
+fn never_without(data_dir: &Path, missing: &Path) -> Result<(), Error> {
+    let present = data_dir.join("hub.db");
+    if present.exists() {
+        return Err(Error::Half { missing: missing.to_owned(), present });
+    }
+    Ok(())
+}
+
 /// The director's key, and its public half beside it in the form that `provost root add-key` takes.
 fn open_director(data_dir: &Path) -> Result<KeyPair, Error> {
     let path = data_dir.join("director.key.json");
@@ -167,6 +201,7 @@ fn open_director(data_dir: &Path) -> Result<KeyPair, Error> {
     let director = if path.exists() {
         key_file::read_private(read_text(&path)?.as_bytes()).map_err(at)?
     } else {
+        never_without(data_dir, &path)?;
         let director = KeyPair::generate()?;
         write_private(&path, &key_file::private_json(&director, "director").map_err(at)?, true)?;
         director
@@ -201,6 +236,54 @@ mod tests {
         for name in ["ca/ca.key", "director.key.json"] {
             let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
+
+    /// Scenario: the first start is cut short between any two of its steps. Guarantee: the next start finds a usable CA or
+    /// makes one, and keeps it.
+    #[test]
+    fn a_first_start_may_be_cut_short_anywhere() {
+        let clock = Manual::at(1_800_000_000_000);
+        let domain: TrustDomain = "fleet.test".parse().unwrap();
+        let mut steps = 0;
+        for cut_after in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let ca = Ca::create(&domain, 1_800_000_000).unwrap();
+            let mut left = cut_after;
+            let mut step = || {
+                if left == 0 {
+                    let source = io::Error::other("the power is gone");
+                    return Err(Error::Io { path: PathBuf::new(), source });
+                }
+                left -= 1;
+                Ok(())
+            };
+            let cut = install_ca(folder.path(), &ca, &mut step).is_err();
+            let opened = HubKeys::open(folder.path(), &domain, &*clock).unwrap();
+            let again = HubKeys::open(folder.path(), &domain, &*clock).unwrap();
+            assert_eq!(opened.ca.sha256(), again.ca.sha256(), "cut after {cut_after} steps");
+            assert!(!folder.path().join("ca.new").exists(), "cut after {cut_after} steps");
+            if !cut {
+                assert_eq!(opened.ca.sha256(), ca.sha256());
+                break;
+            }
+            steps += 1;
+        }
+        assert_eq!(steps, 5, "each was tried");
+    }
+
+    #[test]
+    fn a_hub_that_served_gets_no_new_keys() {
+        let clock = Manual::at(1_800_000_000_000);
+        let domain: TrustDomain = "fleet.test".parse().unwrap();
+        for lost in ["ca", "director.key.json"] {
+            let folder = tempfile::tempdir().unwrap();
+            HubKeys::open(folder.path(), &domain, &*clock).unwrap();
+            fs::write(folder.path().join("hub.db"), "").unwrap();
+            let path = folder.path().join(lost);
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+            let error = HubKeys::open(folder.path(), &domain, &*clock).unwrap_err();
+            assert!(matches!(error, Error::Half { .. }), "{lost}: {error}");
         }
     }
 

@@ -28,6 +28,9 @@ const REENTRY_WITHIN_MS: i64 = 30 * 86_400 * 1000;
 /// A PENDING agent asks again after this.
 const PENDING_RETRY: Duration = Duration::from_secs(5);
 
+/// Instances of one cluster that come at the same time each make a grant of their own; every round lets one through.
+const GRANT_ATTEMPTS: u32 = 32;
+
 /// An agent's first request; `envelope` is signed by its identity key.
 pub async fn enrol(hub: &Arc<Hub>, envelope: &Envelope) -> Result<Answer> {
     let request = Enrol::decode(&envelope.payload)?;
@@ -53,6 +56,7 @@ pub async fn enrol(hub: &Arc<Hub>, envelope: &Envelope) -> Result<Answer> {
     let mut cluster = match hub.store.enrol(&new, hub.clock.wall_ms()).await? {
         Enrolled::New(cluster) | Enrolled::Again(cluster) => *cluster,
         Enrolled::TokenUnknown => {
+            hub.metrics.unknown_tokens.increment();
             return Err(Refusal::new(
                 Code::TokenUnknown,
                 "no such token; make one with `provost fleet token create`",
@@ -133,7 +137,7 @@ pub async fn renew(
     csr: &[u8],
 ) -> Result<Vec<Vec<u8>>> {
     let key = requested_key(csr)?;
-    issue(hub, cluster.id, instance, &key).await
+    issue(hub, cluster.id, instance, &key, true).await
 }
 
 #[derive(Clone, Debug, Default)]
@@ -225,7 +229,7 @@ async fn answer(
             Ok(Answer {
                 status: Status::Issued,
                 reason: String::new(),
-                certificates: issue(hub, cluster.id, instance, key).await?,
+                certificates: issue(hub, cluster.id, instance, key, false).await?,
                 grant,
                 roots: roots_after(hub, 0).await?,
                 join_counter,
@@ -256,6 +260,7 @@ async fn issue(
     cluster: ClusterId,
     instance: InstanceId,
     key: &RequestedKey,
+    renews: bool,
 ) -> Result<Vec<Vec<u8>>> {
     let usage = Usage::Cluster { trust_domain: hub.trust_domain.clone(), id: *cluster.as_bytes() };
     let now_ms = hub.clock.wall_ms();
@@ -268,6 +273,7 @@ async fn issue(
         spki: Digest::from_bytes(issued.public_key_sha256),
         issued_at_ms: now_ms,
         not_after_ms: issued.validity.not_after * 1000,
+        renews,
     };
     hub.store.certificate_issued(&row).await?;
     Ok(vec![issued.certificate.to_vec(), hub.keys.ca.certificate().to_vec()])
@@ -328,16 +334,28 @@ fn is_directors(hub: &Hub, grant: &Envelope) -> bool {
     grant.verify(payload_type::GRANT, &[hub.keys.director.public()], 1).is_ok()
 }
 
-/// Brings the director's grant up to the instances that exist now.
-async fn grant_instances(hub: &Arc<Hub>, cluster: Cluster) -> Result<Cluster> {
-    let Some(json) = &cluster.grant else { return Ok(cluster) };
-    let envelope = Envelope::from_json(json.as_bytes())?;
-    let current =
-        Grant::parse(&envelope.payload)?.instances == granted_instances(hub, cluster.id).await?;
-    if current || !is_directors(hub, &envelope) {
-        return Ok(cluster);
+/// Brings the director's grant up to the instances that exist now. Others may do so at the same time: whoever comes
+/// second looks again.
+async fn grant_instances(hub: &Arc<Hub>, mut cluster: Cluster) -> Result<Cluster> {
+    let mut attempts = GRANT_ATTEMPTS;
+    loop {
+        let approved = cluster.status == ClusterStatus::Approved;
+        let Some(json) = cluster.grant.as_ref().filter(|_| approved) else { return Ok(cluster) };
+        let envelope = Envelope::from_json(json.as_bytes())?;
+        let granted = Grant::parse(&envelope.payload)?.instances;
+        if granted == granted_instances(hub, cluster.id).await? || !is_directors(hub, &envelope) {
+            return Ok(cluster);
+        }
+        attempts -= 1;
+        match approve(hub, cluster.id, ApprovalRequest::default(), &Actor::hub()).await {
+            Err(refusal) if refusal.code == Code::Conflict && attempts > 0 => {
+                let unknown =
+                    || Refusal::new(Code::NotFound, format!("cluster {} is gone", cluster.id));
+                cluster = hub.store.cluster(cluster.id).await?.ok_or_else(unknown)?;
+            }
+            other => return other,
+        }
     }
-    approve(hub, cluster.id, ApprovalRequest::default(), &Actor::hub()).await
 }
 
 async fn granted_instances(hub: &Hub, cluster: ClusterId) -> Result<Vec<GrantedInstance>> {

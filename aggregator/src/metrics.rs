@@ -10,6 +10,8 @@ pub struct Metrics {
     pub heartbeats: Counter,
     /// Sessions and calls that were refused for what they said or who they were.
     pub refused: Counter,
+    /// Enrolments with a token that nobody made here; they leave no audit row.
+    pub unknown_tokens: Counter,
     /// Agents that were turned away because too many came at once.
     pub shed: Counter,
 }
@@ -37,6 +39,11 @@ impl Metrics {
             refused: registry.counter(
                 "provost_hub_refused_total",
                 "Calls and sessions that were refused.",
+                &[],
+            ),
+            unknown_tokens: registry.counter(
+                "provost_hub_unknown_tokens_total",
+                "Enrolments with a token that this hub did not make.",
                 &[],
             ),
             shed: registry.counter(

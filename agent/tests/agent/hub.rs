@@ -363,7 +363,7 @@ impl Hub {
         match message {
             ToHub::Hello(_) => return Err(refuse(Code::Invalid, "two Hellos")),
             ToHub::Batch(wire) => {
-                let ack = self.take_batch(wire)?;
+                let ack = self.take_batch(&wire)?;
                 send(out, ToAgent::Ack(ack.into())).await;
             }
             ToHub::Heartbeat(wire) => {
@@ -378,7 +378,7 @@ impl Hub {
         Ok(())
     }
 
-    fn take_batch(&self, wire: v1::Batch) -> Result<Ack, Status> {
+    fn take_batch(&self, wire: &v1::Batch) -> Result<Ack, Status> {
         let envelope = envelope::decode(&wire.envelope).unwrap();
         self.check_report_key(&envelope, payload_type::BATCH);
         let batch = batch::decode(&envelope.payload).unwrap();

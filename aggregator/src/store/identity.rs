@@ -15,7 +15,8 @@ pub trait Identity: Send + Sync {
     async fn tokens(&self) -> Result<Vec<TokenRow>>;
 
     /// Uses the token and makes cluster and instance in one transaction. When the identity key is already enrolled
-    /// with this token and this instance, the answer is that enrolment again (the agent lost our answer).
+    /// with this token and this instance, the answer is that enrolment again (the agent lost our answer), as long as
+    /// the token lives and until the instance was first heard in a session.
     async fn enrol(&self, request: &NewEnrolment, now_ms: i64) -> Result<Enrolled>;
 
     /// Checks and advances the instance's join counter, keeps its report key, admits a further instance, and uses up
@@ -32,7 +33,8 @@ pub trait Identity: Send + Sync {
         actor: &Actor,
         now_ms: i64,
     ) -> Result<Cluster>;
-    /// Lifts an instance's quarantine; its next epoch must be a new one.
+    /// Lifts an instance's quarantine; its next epoch must be a new one, and its next re-entry may bring any join
+    /// counter, once: the agent that an operator lets back in may not be the one that was given the newest.
     async fn release(
         &self,
         cluster: ClusterId,
@@ -55,6 +57,7 @@ pub trait Identity: Send + Sync {
     async fn instance(&self, cluster: ClusterId, instance: InstanceId) -> Result<Option<Instance>>;
     async fn instances(&self, cluster: ClusterId) -> Result<Vec<Instance>>;
 
+    /// With its audit row where it renews one: enrolment and re-entry have theirs.
     async fn certificate_issued(&self, certificate: &IssuedCertificate) -> Result<()>;
     async fn certificate(&self, serial: &str) -> Result<Option<CertificateRow>>;
     async fn certificates(&self, cluster: ClusterId) -> Result<Vec<CertificateRow>>;
@@ -217,6 +220,8 @@ pub struct IssuedCertificate {
     pub spki: Digest,
     pub issued_at_ms: i64,
     pub not_after_ms: i64,
+    /// Asked for with one that still held.
+    pub renews: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]

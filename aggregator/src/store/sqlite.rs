@@ -102,12 +102,13 @@ pub async fn append_audit(tx: &mut SqliteConnection, entry: &AuditEntry) -> Resu
 }
 
 fn migrator() -> Migrator {
-    let initial = Migration::new(
-        1,
-        "initial".into(),
-        MigrationType::Simple,
-        SqlStr::from_static(include_str!("migrations/sqlite/0001_initial.sql")),
-        false,
-    );
-    Migrator { migrations: vec![initial].into(), ..Migrator::DEFAULT }
+    let step = |version, name: &'static str, text| {
+        let text = SqlStr::from_static(text);
+        Migration::new(version, name.into(), MigrationType::Simple, text, false)
+    };
+    let migrations = vec![
+        step(1, "initial", include_str!("migrations/sqlite/0001_initial.sql")),
+        step(2, "join resync", include_str!("migrations/sqlite/0002_join_resync.sql")),
+    ];
+    Migrator { migrations: migrations.into(), ..Migrator::DEFAULT }
 }

@@ -38,8 +38,11 @@ conformance!(sqlite, super::sqlite_store:
     enrolment {
         a_token_is_good_once_for_a_hundred_at_the_same_time,
         an_agent_that_lost_the_answer_asks_again,
+        a_used_token_is_over_with_its_life_or_the_first_session,
         tokens_expire_and_unknown_ones_are_unknown,
         a_join_counter_that_forks_quarantines,
+        who_is_released_comes_back_with_any_counter_once,
+        a_renewal_leaves_its_audit_row,
         decisions_leave_audit_rows,
     }
     chains {

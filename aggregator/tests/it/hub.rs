@@ -324,7 +324,7 @@ async fn what_is_not_the_agents_own_is_refused() {
     other_epoch.epoch = 2;
     let mut broken = agent.chain().batch(verdicts());
     let mut altered = envelope::decode(&broken.envelope).unwrap();
-    altered.payload = b"not a batch".to_vec().into();
+    altered.payload = b"not a batch".to_vec();
     broken.envelope = envelope::encode(altered);
     let cases = [
         (other_cluster.batch(verdicts()), Code::WrongCluster),

@@ -8,10 +8,10 @@ use provost_aggregator::ca::HubKeys;
 use provost_aggregator::enrol::{self, ApprovalRequest};
 use provost_aggregator::hub::{Hub, Settings};
 use provost_aggregator::refusal::Refusal;
-use provost_aggregator::store::identity::Approval;
+use provost_aggregator::store::identity::{Approval, HelloFacts};
 use provost_aggregator::store::{Actor, Error, SqliteStore};
 use provost_aggregator::tokens::{self, TokenRequest};
-use provost_model::{Code, InstanceId, Labels};
+use provost_model::{ClusterId, Code, InstanceId, Labels};
 use provost_proto::enrol::{Answer, Enrol, Facts, Reenter, Status};
 use provost_runtime::clock::Manual;
 use provost_runtime::metrics::Registry;
@@ -94,6 +94,13 @@ impl Site {
     }
 
     async fn reenter(&mut self) -> Result<Answer, Refusal> {
+        let answer = enrol::reenter(&self.hub, &self.reentry()).await?;
+        self.join_counter = answer.join_counter.max(self.join_counter);
+        Ok(answer)
+    }
+
+    /// The request that an agent with these keys, this instance and this counter sends.
+    fn reentry(&self) -> Envelope {
         let payload = Reenter {
             identity_key: self.identity.public(),
             csr: TlsKey::generate().unwrap().csr().unwrap(),
@@ -103,10 +110,20 @@ impl Site {
             wall_ms: NOW_MS,
             nonce: rand::random(),
         };
-        let envelope = Envelope::sign(payload_type::REENTER, payload.encode(), &[&self.identity]);
-        let answer = enrol::reenter(&self.hub, &envelope).await?;
-        self.join_counter = answer.join_counter.max(self.join_counter);
-        Ok(answer)
+        Envelope::sign(payload_type::REENTER, payload.encode(), &[&self.identity])
+    }
+
+    /// A session of this instance begins: the hub knows now that the agent got its counter.
+    async fn heard(&self, cluster: ClusterId) {
+        let hello = HelloFacts {
+            cluster,
+            instance: self.instance,
+            agent_version: String::new(),
+            server_version: String::new(),
+            node_versions: Vec::new(),
+            clock_offset_ms: 0,
+        };
+        self.hub.store.hello(&hello, NOW_MS).await.unwrap();
     }
 }
 
@@ -143,6 +160,52 @@ async fn a_further_instance_is_admitted_and_granted() {
     assert_eq!(grant.version, 2);
     assert_eq!(grant.report_key(first.0), Some(first.1));
     assert_eq!(grant.report_key(site.instance), Some(site.report.public()));
+}
+
+/// Scenario: replicas start together. Guarantee: each is let in, and the grant names every one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_come_at_the_same_time_are_all_granted() {
+    let mut site = Site::new().await;
+    site.join_counter = 0;
+    let mut together = tokio::task::JoinSet::new();
+    for number in 2..10 {
+        site.instance = InstanceId::from_bytes([number; 16]);
+        site.report = KeyPair::generate().unwrap();
+        let (hub, request) = (Arc::clone(&site.hub), site.reentry());
+        together.spawn(async move { enrol::reenter(&hub, &request).await });
+    }
+    let mut cluster = None;
+    for answer in together.join_all().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, Status::Issued);
+        cluster = answer.cluster;
+    }
+    let held = site.hub.store.cluster(cluster.unwrap()).await.unwrap().unwrap().grant.unwrap();
+    let grant = Grant::parse(&Envelope::from_json(held.as_bytes()).unwrap().payload).unwrap();
+    assert_eq!(grant.instances.len(), 9);
+}
+
+/// Scenario: a copy of the data folder came back before the agent did; the operator removes it and releases. Guarantee:
+/// the agent re-enters with the counter that it has, and a second copy would be found out again.
+#[tokio::test]
+async fn the_agent_that_is_released_re_enters() {
+    let mut site = Site::new().await;
+    let cluster = site.reenter().await.unwrap().cluster.unwrap();
+    site.heard(cluster).await;
+    let agent_has = site.join_counter;
+    site.reenter().await.unwrap();
+    site.heard(cluster).await;
+    let clone_has = std::mem::replace(&mut site.join_counter, agent_has);
+    assert_eq!(site.reenter().await.unwrap_err().code, Code::CloneSuspected);
+    enrol::release(&site.hub, cluster, site.instance, &operator()).await.unwrap();
+    assert_eq!(site.reenter().await.unwrap().status, Status::Issued);
+    assert!(site.join_counter > clone_has, "{} {clone_has}", site.join_counter);
+    site.heard(cluster).await;
+    site.manual.advance(DAY * 2);
+    assert_eq!(site.reenter().await.unwrap().status, Status::Issued, "and goes on by itself");
+    site.heard(cluster).await;
+    site.join_counter = clone_has;
+    assert_eq!(site.reenter().await.unwrap_err().code, Code::CloneSuspected);
 }
 
 /// Scenario: an operator granted the report keys. Guarantee: the hub cannot put another key in their place, nor let an

@@ -13,6 +13,9 @@ use crate::store::identity::{
 };
 use crate::store::{Actor, Result};
 
+/// A counter counts certificates: no agent comes near this, and what comes after it is still a number to store.
+const MAX_JOIN_COUNTER: u64 = 1 << 62;
+
 pub async fn enrol(
     tx: &mut SqliteConnection,
     request: &NewEnrolment,
@@ -31,12 +34,11 @@ pub async fn enrol(
         .await?;
     let known = known.as_ref().map(cluster_row).transpose()?;
     if let Some(used_by) = token.used_by {
-        return Ok(match known {
-            Some(cluster) if cluster.id == used_by && same_agent(tx, &cluster, request).await? => {
-                Enrolled::Again(Box::new(cluster))
-            }
-            _ => Enrolled::TokenUsed,
-        });
+        let answerable = token.expires_at_ms > now_ms;
+        let cluster = known.filter(|cluster| cluster.id == used_by && answerable);
+        let Some(cluster) = cluster else { return Ok(Enrolled::TokenUsed) };
+        let again = lost_the_answer(tx, &cluster, request).await?;
+        return Ok(if again { Enrolled::Again(Box::new(cluster)) } else { Enrolled::TokenUsed });
     }
     if token.expires_at_ms <= now_ms {
         return Ok(Enrolled::TokenExpired { expired_at_ms: token.expires_at_ms });
@@ -56,13 +58,17 @@ pub async fn enrol(
     Ok(Enrolled::New(Box::new(cluster)))
 }
 
-async fn same_agent(
+/// The same agent, which was not heard since: it may never have got our answer. Afterwards it re-enters instead.
+async fn lost_the_answer(
     tx: &mut SqliteConnection,
     cluster: &Cluster,
     request: &NewEnrolment,
 ) -> Result<bool> {
     let instance = instance_in(tx, cluster.id, request.instance).await?;
-    Ok(instance.is_some_and(|instance| instance.report_key == request.report_key))
+    let Some(instance) = instance.filter(|known| known.report_key == request.report_key) else {
+        return Ok(false);
+    };
+    Ok(instance.join_counter == 1 && !join(tx, &instance).await?.confirmed)
 }
 
 async fn insert_cluster(
@@ -143,13 +149,15 @@ pub async fn reenter(
         return Ok(Reentered::Ok { cluster: Box::new(cluster), join_counter: 1 });
     };
     let given = instance.join_counter;
-    let lost_answer = request.join_counter.checked_add(1) == Some(given)
-        && !join_confirmed(tx, &instance).await?;
+    let join = join(tx, &instance).await?;
+    let lost_answer = request.join_counter.checked_add(1) == Some(given) && !join.confirmed;
     let join_counter = match request.join_counter {
         // A PENDING agent only asks; the counter counts certificates.
         _ if cluster.status != ClusterStatus::Approved => given,
         counter if counter == given => given + 1,
         _ if lost_answer => given,
+        // Beyond both, so that whoever holds another copy is found out.
+        counter if join.resync && counter <= MAX_JOIN_COUNTER => given.max(counter) + 1,
         counter => {
             let detail = format!("join counter {counter} where {given} was given last");
             quarantine(tx, cluster.id, instance.id, "CLONE_SUSPECTED", &detail, now_ms).await?;
@@ -157,13 +165,14 @@ pub async fn reenter(
         }
     };
     sqlx::query(
-        "UPDATE instances SET join_counter = $3, report_key = $4, join_confirmed = 0 \
+        "UPDATE instances SET join_counter = $3, report_key = $4, join_confirmed = 0, join_resync = $5 \
          WHERE cluster_id = $1 AND instance_id = $2",
     )
     .bind(cluster.id.to_string())
     .bind(request.instance.to_string())
     .bind(int(join_counter))
     .bind(hex::encode(request.report_key))
+    .bind(i64::from(join.resync && cluster.status != ClusterStatus::Approved))
     .execute(&mut *tx)
     .await?;
     // A PENDING agent asks every few seconds: that is no news.
@@ -182,14 +191,21 @@ pub async fn reenter(
     Ok(Reentered::Ok { cluster: Box::new(cluster), join_counter })
 }
 
-/// Whether the agent was seen since its counter was given: if not, it may never have got the answer.
-async fn join_confirmed(tx: &mut SqliteConnection, instance: &Instance) -> Result<bool> {
+/// How the last join of an instance ended.
+struct Join {
+    /// The agent was seen since its counter was given: before that, it may never have got the answer.
+    confirmed: bool,
+    /// An operator released the instance since: the next counter counts, whatever it is.
+    resync: bool,
+}
+
+async fn join(tx: &mut SqliteConnection, instance: &Instance) -> Result<Join> {
     let row = sqlx::query(
-        "SELECT join_confirmed FROM instances WHERE cluster_id = $1 AND instance_id = $2",
+        "SELECT join_confirmed, join_resync FROM instances WHERE cluster_id = $1 AND instance_id = $2",
     )
     .bind(instance.cluster.to_string())
     .bind(instance.id.to_string())
     .fetch_one(tx)
     .await?;
-    row.flag("join_confirmed")
+    Ok(Join { confirmed: row.flag("join_confirmed")?, resync: row.flag("join_resync")? })
 }

@@ -73,8 +73,8 @@ impl Identity for SqliteStore {
         let answer = enrolment::enrol(&mut tx, request, now_ms).await?;
         let (result, target) = match &answer {
             Enrolled::New(cluster) => ("ok", cluster.id.to_string()),
-            Enrolled::Again(_) => return Ok(answer),
-            Enrolled::TokenUnknown => ("TOKEN_UNKNOWN", request.token.short()),
+            // No row: anybody can draw tokens that nobody made, without end.
+            Enrolled::Again(_) | Enrolled::TokenUnknown => return Ok(answer),
             Enrolled::TokenUsed => ("TOKEN_USED", request.token.short()),
             Enrolled::TokenExpired { .. } => ("TOKEN_EXPIRED", request.token.short()),
             Enrolled::KeyInUse => ("CONFLICT", request.token.short()),
@@ -184,7 +184,7 @@ impl Identity for SqliteStore {
     ) -> Result<()> {
         let mut tx = self.begin().await?;
         let done = sqlx::query(
-            "UPDATE instances SET quarantine_code = NULL, quarantined_at_ms = NULL \
+            "UPDATE instances SET quarantine_code = NULL, quarantined_at_ms = NULL, join_resync = 1 \
              WHERE cluster_id = $1 AND instance_id = $2 AND quarantine_code IS NOT NULL",
         )
         .bind(cluster.to_string())
@@ -285,6 +285,13 @@ impl Identity for SqliteStore {
         .bind(certificate.not_after_ms)
         .execute(&mut *tx)
         .await?;
+        if certificate.renews {
+            let actor = Actor(format!("agent:{}", certificate.cluster));
+            let target = format!("{}/{}", certificate.cluster, certificate.instance);
+            let detail = format!("serial {}", certificate.serial);
+            let at_ms = certificate.issued_at_ms;
+            audit(&mut tx, &actor, "certificate.renew", &target, "ok", detail, at_ms).await?;
+        }
         tx.commit().await?;
         Ok(())
     }

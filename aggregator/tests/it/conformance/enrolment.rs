@@ -2,9 +2,9 @@
 
 use provost_aggregator::store::Error;
 use provost_aggregator::store::identity::{
-    Approval, ClusterStatus, Enrolled, HelloFacts, Reentered, Reentry,
+    Approval, ClusterStatus, Enrolled, HelloFacts, IssuedCertificate, Reentered, Reentry,
 };
-use provost_model::{Digest, Labels};
+use provost_model::{ClusterId, Digest, InstanceId, Labels};
 
 use super::{Fixture, actor, cluster, enrolment, token};
 
@@ -31,7 +31,7 @@ pub async fn an_agent_that_lost_the_answer_asks_again(fixture: Fixture) {
     };
     assert_eq!(first.status, ClusterStatus::Pending);
     let mut again = request.clone();
-    again.cluster = provost_model::ClusterId::from_bytes([99; 16]);
+    again.cluster = ClusterId::from_bytes([99; 16]);
     let Enrolled::Again(second) = fixture.store.enrol(&again, 2).await.unwrap() else {
         panic!("not the same")
     };
@@ -41,12 +41,31 @@ pub async fn an_agent_that_lost_the_answer_asks_again(fixture: Fixture) {
     assert!(matches!(fixture.store.enrol(&again, 3).await.unwrap(), Enrolled::TokenUsed));
 }
 
+/// Scenario: whoever has a used token and the agent's keys shows it later. Guarantee: it opens nothing once the agent was
+/// heard, nor after the token's life.
+pub async fn a_used_token_is_over_with_its_life_or_the_first_session(fixture: Fixture) {
+    let store = &*fixture.store;
+    for (name, number, heard, at_ms) in [("heard", 1, true, 3), ("late", 2, false, 10_000)] {
+        let (request, _) = enrolment(token(store, name).await, number);
+        assert!(matches!(store.enrol(&request, 1).await.unwrap(), Enrolled::New(_)));
+        assert!(matches!(store.enrol(&request, 2).await.unwrap(), Enrolled::Again(_)));
+        if heard {
+            store.hello(&hello(request.cluster, request.instance), 2).await.unwrap();
+        }
+        let again = store.enrol(&request, at_ms).await.unwrap();
+        assert!(matches!(again, Enrolled::TokenUsed), "{name}: {again:?}");
+    }
+}
+
 pub async fn tokens_expire_and_unknown_ones_are_unknown(fixture: Fixture) {
     let token = token(&*fixture.store, "one").await;
     let expired = fixture.store.enrol(&enrolment(token, 1).0, 10_000).await.unwrap();
     assert!(matches!(expired, Enrolled::TokenExpired { expired_at_ms: 10_000 }), "{expired:?}");
     let unknown = fixture.store.enrol(&enrolment(Digest::of(b"?"), 1).0, 1).await.unwrap();
     assert!(matches!(unknown, Enrolled::TokenUnknown), "{unknown:?}");
+    let log = fixture.store.audit_log(None, 10).await.unwrap();
+    let results: Vec<&str> = log.iter().map(|(_, entry)| entry.result.as_str()).collect();
+    assert_eq!(results, ["TOKEN_EXPIRED", "ok"], "anybody can send tokens that nobody made");
     assert!(fixture.store.clusters().await.unwrap().is_empty());
 }
 
@@ -72,19 +91,79 @@ pub async fn a_join_counter_that_forks_quarantines(fixture: Fixture) {
     assert!(matches!(store.reenter(&reenter(2, b"a"), 1).await.unwrap(), Reentered::Replayed));
     // The answer with counter 2 was lost: the agent asks again with 1, and gets 2 once more.
     assert_eq!(counter(store.reenter(&reenter(1, b"b"), 1).await.unwrap()), 2);
-    let hello = HelloFacts {
-        cluster: chain.cluster,
-        instance: chain.instance,
-        agent_version: "0.1.0".to_owned(),
-        server_version: String::new(),
-        node_versions: Vec::new(),
-        clock_offset_ms: 0,
-    };
-    store.hello(&hello, 2).await.unwrap();
+    store.hello(&hello(chain.cluster, chain.instance), 2).await.unwrap();
     let forked = store.reenter(&reenter(1, b"c"), 3).await.unwrap();
     assert!(matches!(forked, Reentered::Forked { expected: 2 }), "{forked:?}");
     let instance = store.instance(chain.cluster, chain.instance).await.unwrap().unwrap();
     assert_eq!(instance.quarantine.as_deref(), Some("CLONE_SUSPECTED"));
+}
+
+/// Scenario: a clone came back first, an operator removes it and releases the instance. Guarantee: the agent that is left
+/// comes back with the counter that it has, and after that counters count again.
+pub async fn who_is_released_comes_back_with_any_counter_once(fixture: Fixture) {
+    let store = &*fixture.store;
+    let chain = cluster(store, 1).await;
+    let identity_key = store.cluster(chain.cluster).await.unwrap().unwrap().identity_key;
+    let reenter = |join_counter, nonce: &[u8]| Reentry {
+        identity_key,
+        instance: chain.instance,
+        report_key: *chain.key.public().as_bytes(),
+        join_counter,
+        nonce: Digest::of(nonce),
+        admit_new_instance: true,
+    };
+    let said = hello(chain.cluster, chain.instance);
+    store.hello(&said, 1).await.unwrap();
+    for (counter, nonce) in [(1, b"a"), (2, b"b")] {
+        store.reenter(&reenter(counter, nonce), 2).await.unwrap();
+        store.hello(&said, 2).await.unwrap();
+    }
+    let stale = store.reenter(&reenter(1, b"c"), 3).await.unwrap();
+    assert!(matches!(stale, Reentered::Forked { expected: 3 }), "{stale:?}");
+    store.release(chain.cluster, chain.instance, &actor(), 4).await.unwrap();
+    let absurd = store.reenter(&reenter(u64::MAX, b"d"), 5).await.unwrap();
+    assert!(matches!(absurd, Reentered::Forked { .. }), "{absurd:?}");
+    store.release(chain.cluster, chain.instance, &actor(), 6).await.unwrap();
+    let back = store.reenter(&reenter(1, b"e"), 7).await.unwrap();
+    assert!(matches!(back, Reentered::Ok { join_counter: 4, .. }), "{back:?}");
+    store.hello(&said, 8).await.unwrap();
+    let clone = store.reenter(&reenter(3, b"f"), 9).await.unwrap();
+    assert!(matches!(clone, Reentered::Forked { expected: 4 }), "{clone:?}");
+}
+
+pub async fn a_renewal_leaves_its_audit_row(fixture: Fixture) {
+    let store = &*fixture.store;
+    let chain = cluster(store, 1).await;
+    let issued = |serial: &str, renews| IssuedCertificate {
+        serial: serial.to_owned(),
+        cluster: chain.cluster,
+        instance: chain.instance,
+        spki: Digest::of(serial.as_bytes()),
+        issued_at_ms: 7,
+        not_after_ms: 9,
+        renews,
+    };
+    store.certificate_issued(&issued("01", false)).await.unwrap();
+    store.certificate_issued(&issued("02", true)).await.unwrap();
+    let log = store.audit_log(None, 10).await.unwrap();
+    let renewals: Vec<_> =
+        log.iter().filter(|(_, entry)| entry.action.starts_with("certificate.")).collect();
+    assert_eq!(renewals.len(), 1, "{renewals:?}");
+    let (_, entry) = renewals[0];
+    assert_eq!((entry.action.as_str(), entry.at_ms), ("certificate.renew", 7));
+    assert_eq!(entry.detail, "serial 02");
+    assert_eq!(entry.target, format!("{}/{}", chain.cluster, chain.instance));
+}
+
+fn hello(cluster: ClusterId, instance: InstanceId) -> HelloFacts {
+    HelloFacts {
+        cluster,
+        instance,
+        agent_version: "0.1.0".to_owned(),
+        server_version: String::new(),
+        node_versions: Vec::new(),
+        clock_offset_ms: 0,
+    }
 }
 
 pub async fn decisions_leave_audit_rows(fixture: Fixture) {
