@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-pub use settings::HubArgs;
+pub use settings::{Asked, HubArgs};
 
 /// Publication compiles and tests a whole library on the hub.
 const TIMEOUT: Duration = Duration::from_secs(120);

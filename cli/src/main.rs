@@ -26,10 +26,14 @@ struct Cli {
 enum Command {
     Scan(commands::scan::Args),
     Test(commands::test::Args),
-    Bundle(commands::bundle::Args),
-    Root(commands::root::Args),
-    Keys(commands::keys::Args),
-    Fleet(commands::fleet::Args),
+    #[command(subcommand)]
+    Bundle(commands::bundle::Command),
+    #[command(subcommand)]
+    Root(commands::root::Command),
+    #[command(subcommand)]
+    Keys(commands::keys::Command),
+    #[command(subcommand)]
+    Fleet(commands::fleet::Command),
     VerifyReports(commands::verify_reports::Args),
     Doctor(commands::doctor::Args),
     Agent(commands::agent::Args),
@@ -43,10 +47,10 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Scan(args) => commands::scan::run(args),
         Command::Test(args) => commands::test::run(args),
-        Command::Bundle(args) => commands::bundle::run(args),
-        Command::Root(args) => commands::root::run(args),
-        Command::Keys(args) => commands::keys::run(args),
-        Command::Fleet(args) => commands::fleet::run(args),
+        Command::Bundle(command) => commands::bundle::run(command),
+        Command::Root(command) => commands::root::run(command),
+        Command::Keys(command) => commands::keys::run(command),
+        Command::Fleet(command) => commands::fleet::run(command),
         Command::VerifyReports(args) => commands::verify_reports::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Agent(args) => commands::agent::run(args),

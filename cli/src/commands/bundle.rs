@@ -13,15 +13,8 @@ use clap::Subcommand;
 use crate::exit::Exit;
 
 /// Build, sign, verify and publish policy bundles.
-#[derive(clap::Args)]
-#[command(arg_required_else_help = true)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Subcommand)]
-enum Command {
+pub enum Command {
     Build(build::Args),
     Sign(sign::Args),
     Verify(verify::Args),
@@ -30,8 +23,8 @@ enum Command {
     Publish(publish::Args),
 }
 
-pub fn run(args: Args) -> anyhow::Result<Exit> {
-    match args.command {
+pub fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
         Command::Build(args) => build::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args),

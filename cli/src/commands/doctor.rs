@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::agent;
 use crate::commands::root::chain;
 use crate::exit::Exit;
-use crate::hub::{Hub, HubArgs, plain};
+use crate::hub::{Asked, Hub, HubArgs, plain};
 use crate::lifetime;
-use crate::output::{self, Format, Output, Style, paint};
+use crate::output::{self, Format, Style, paint};
 
 /// Clocks that differ by more than this make signed times look wrong.
 const MAX_CLOCK_DIFFERENCE_S: i64 = 60;
@@ -35,9 +35,7 @@ pub struct Args {
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -72,13 +70,13 @@ impl Check {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    let mut checks = vec![configuration(&args.server)];
+    let mut checks = vec![configuration(&args.hub.server)];
     checks.extend(private_files(args));
     checks.push(root_file(&args.root));
     checks.push(program("agent", agent::PROGRAM));
     checks.push(program("hub program", "provost-aggregator"));
-    checks.extend(hub(&args.server));
-    match args.output.format {
+    checks.extend(hub(&args.hub.server));
+    match args.hub.format() {
         Format::Json => output::json(&json!({"version": 1, "checks": checks}))?,
         Format::Pretty => checks.iter().for_each(print),
     }
@@ -114,7 +112,7 @@ fn configuration(args: &HubArgs) -> Check {
 /// The token file and the keys: nobody else may read them.
 fn private_files(args: &Args) -> Vec<Check> {
     let mut checks = Vec::new();
-    if let Ok(Some(path)) = args.server.token_path() {
+    if let Ok(Some(path)) = args.hub.server.token_path() {
         checks.push(private("token file", &path));
     }
     checks.extend(args.keys.iter().map(|path| private("private key", path)));

@@ -16,25 +16,17 @@ use clap::Subcommand;
 use crate::exit::Exit;
 
 /// Ask and steer the hub.
-#[derive(clap::Args)]
-#[command(
-    arg_required_else_help = true,
-    after_help = "Examples:
+#[derive(Subcommand)]
+#[command(after_help = "Examples:
   export PROVOST_SERVER=http://127.0.0.1:8080 PROVOST_TOKEN_FILE=hub/admin.token
   provost fleet token create --root root.json --label tier=edge
   provost fleet clusters
   provost fleet status
   provost fleet findings --severity critical,high -o jsonl
-The hub's address and token may also stand in ~/.config/provost/config.yaml (server, token_file, ca)."
-)]
-pub struct Args {
+The hub's address and token may also stand in ~/.config/provost/config.yaml (server, token_file, ca).")]
+pub enum Command {
     #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Token(token::Args),
+    Token(token::Command),
     Clusters(clusters::Args),
     Status(status::Args),
     Findings(findings::Args),
@@ -43,13 +35,14 @@ enum Command {
     Release(decide::ReleaseArgs),
     Export(export::Args),
     Info(info::Args),
-    ApiToken(api_token::Args),
+    #[command(subcommand)]
+    ApiToken(api_token::Command),
     LoginLink(login_link::Args),
 }
 
-pub fn run(args: Args) -> anyhow::Result<Exit> {
-    match args.command {
-        Command::Token(args) => token::run(&args),
+pub fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Token(command) => token::run(&command),
         Command::Clusters(args) => clusters::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Findings(args) => findings::run(&args),
@@ -58,7 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Release(args) => decide::release(&args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(&args),
-        Command::ApiToken(args) => api_token::run(&args),
+        Command::ApiToken(command) => api_token::run(&command),
         Command::LoginLink(args) => login_link::run(&args),
     }
 }

@@ -13,15 +13,8 @@ use crate::exit::{Exit, UsageError};
 use crate::output::{self, Format, Output, Style, paint};
 
 /// Generate signing keys.
-#[derive(clap::Args)]
-#[command(arg_required_else_help = true)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Subcommand)]
-enum Command {
+pub enum Command {
     /// Generate an Ed25519 key: a private file that stays with you, and a public one to hand around.
     #[command(after_help = "Examples:
   provost keys generate --out root.key.json --name 'Ada, security'
@@ -35,7 +28,7 @@ enum Command {
 }
 
 #[derive(clap::Args)]
-struct Generate {
+pub struct Generate {
     /// Where to write the private key. The public half goes beside it, as NAME.pub.json.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -47,7 +40,7 @@ struct Generate {
 }
 
 #[derive(clap::Args)]
-struct Show {
+pub struct Show {
     /// A private or public key file, or a public key in hex.
     #[arg(value_name = "FILE|HEX")]
     key: String,
@@ -55,8 +48,8 @@ struct Show {
     output: Output,
 }
 
-pub fn run(args: Args) -> anyhow::Result<Exit> {
-    match args.command {
+pub fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
         Command::Generate(args) => generate(&args),
         Command::Show(args) => show(&args),
     }

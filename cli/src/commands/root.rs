@@ -14,15 +14,8 @@ use crate::exit::Exit;
 ///
 /// The root says which keys may sign what. It lies in root.json; versions before it lie beside it
 /// in root.1.json, root.2.json and so on, and the hub wants them all.
-#[derive(clap::Args)]
-#[command(arg_required_else_help = true)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Subcommand)]
-enum Command {
+pub enum Command {
     Init(init::Args),
     AddKey(edit::AddKey),
     RemoveKey(edit::RemoveKey),
@@ -31,8 +24,8 @@ enum Command {
     Show(show::Args),
 }
 
-pub fn run(args: Args) -> anyhow::Result<Exit> {
-    match args.command {
+pub fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
         Command::Init(args) => init::run(&args),
         Command::AddKey(args) => edit::add_key(&args),
         Command::RemoveKey(args) => edit::remove_key(&args),

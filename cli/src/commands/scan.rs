@@ -18,9 +18,12 @@ use clap::ValueEnum;
 use provost_manifests::load;
 use provost_model::Severity;
 
-use crate::exit::Exit;
+use crate::commands::root::chain;
+use crate::exit::{Exit, UsageError};
 use crate::output::{Style, error_label, paint, printable};
+use policies::Set;
 use report::Report;
+use settings::Settings;
 
 /// Check YAML and JSON manifests against policies, offline.
 #[derive(clap::Args)]
@@ -32,6 +35,9 @@ pub struct Args {
     /// Policy folder or built bundle to use in place of the built-in library; may be repeated.
     #[arg(long = "policy", value_name = "FOLDER")]
     policies: Vec<PathBuf>,
+    /// Check the signatures of bundles against this root; without it only their files are checked.
+    #[arg(long, value_name = "FILE")]
+    root: Option<PathBuf>,
     /// Only these policies, by id or code; may be repeated.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     policy_id: Vec<String>,
@@ -71,10 +77,12 @@ Examples:
   provost scan --fail-on high --exclude '**/testdata' .
   helm template my-chart | provost scan --namespace shop -
   provost scan --policy ./policies --policy-id privileged-container app.yaml
+  provost scan --policy ./bundle --root root.json deploy/
   provost scan -o jsonl . | jq -r 'select(.severity == \"critical\") | .file'
 
 Settings file (.provost.yaml, found upwards from the first path; flags win):
   policies: [./policies]        # folders or bundles, from the file's own folder
+  root: root.json               # signatures of bundles are checked against it
   policyIds: [privileged-container]
   exclude: [vendor, 'charts/**']
   namespace: shop
@@ -88,7 +96,7 @@ Exit codes:
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let settings = settings::resolve(args)?;
-    let sets = policies::load(&settings.policies, &settings.policy_ids)?;
+    let sets = policies(&settings)?;
     if settings.paths.iter().any(|path| path.as_os_str() == "-") && io::stdin().is_terminal() {
         eprintln!("{}", paint(Style::Dim, "reading manifests from the terminal; end with Ctrl-D"));
     }
@@ -105,6 +113,24 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(&settings, &sets, loaded, evaluated);
     print(&report, settings.output)?;
     Ok(report.exit())
+}
+
+/// Reads the policies, and says once what was not checked of them.
+fn policies(settings: &Settings) -> anyhow::Result<Vec<Set>> {
+    let root = settings.root.as_deref().map(chain::trusted).transpose()?;
+    let loaded = policies::load(&settings.policies, &settings.policy_ids, root.as_ref())?;
+    if settings.is_root_asked_for && loaded.signed == 0 {
+        let message = "a root was given, and no bundle to check against it: name one with --policy";
+        return Err(UsageError(message.to_owned()).into());
+    }
+    if !loaded.unsigned.is_empty() {
+        eprintln!(
+            "{} the signatures of {} were not checked: give --root root.json",
+            paint(Style::Yellow, "warning:"),
+            printable(&loaded.unsigned.join(", "))
+        );
+    }
+    Ok(loaded.sets)
 }
 
 fn print(report: &Report, format: Format) -> anyhow::Result<()> {

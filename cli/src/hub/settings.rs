@@ -9,7 +9,9 @@ use reqwest::Url;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::Hub;
 use crate::exit::UsageError;
+use crate::output::{Format, Output};
 
 /// Larger than any token.
 const MAX_TOKEN_BYTES: u64 = 4096;
@@ -33,6 +35,16 @@ pub struct HubArgs {
     pub config: Option<PathBuf>,
 }
 
+/// The head of every command that asks a hub and prints one document.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Asked {
+    // Before the hub's arguments, which put a heading over what follows.
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    pub server: HubArgs,
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct File {
@@ -46,6 +58,16 @@ pub struct Settings {
     pub server: Url,
     pub token: Option<Zeroizing<String>>,
     pub ca_pem: Option<Vec<u8>>,
+}
+
+impl Asked {
+    pub fn open(&self) -> anyhow::Result<Hub> {
+        Hub::open(&self.server)
+    }
+
+    pub const fn format(&self) -> Format {
+        self.output.format
+    }
 }
 
 impl HubArgs {

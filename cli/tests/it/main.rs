@@ -4,9 +4,11 @@
 
 mod demo;
 mod fleet;
+mod hub;
 mod policy_tests;
 mod program;
 mod scan;
+mod scan_bundles;
 mod scan_corpus;
 mod trust;
 mod verify_reports;

@@ -27,7 +27,7 @@ const FAILING: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {ho
 const BINDING: &str = "id: edge\npolicy: no-host-network\naction: warn\nmatch: {clusters: {matchLabels: {tier: edge}}}\n";
 
 /// A folder with a policy tree and the keys of a small fleet.
-fn fleet() -> tempfile::TempDir {
+pub fn fleet() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     write(path, "policies/pods/no-host-network/policy.rego", POLICY);
@@ -39,7 +39,7 @@ fn fleet() -> tempfile::TempDir {
     folder
 }
 
-fn good(folder: &Path, args: &[&str]) -> Said {
+pub fn good(folder: &Path, args: &[&str]) -> Said {
     let said = provost(folder, args, "");
     assert_eq!(said.code, 0, "provost {}\n{}{}", args.join(" "), said.out, said.err);
     said
@@ -52,13 +52,13 @@ fn bad(folder: &Path, args: &[&str], code: i32, says: &str) {
     assert!(text.contains(says), "provost {}\n{text}", args.join(" "));
 }
 
-fn signed_root(folder: &Path) {
+pub fn signed_root(folder: &Path) {
     good(folder, &["root", "init", "--key", "root.pub.json", "--policy-key", "policy.pub.json"]);
     good(folder, &["root", "add-key", "--role", "director", "--public", "director.pub.json"]);
     good(folder, &["root", "sign", "--key", "root.key.json"]);
 }
 
-fn signed_bundle(folder: &Path) {
+pub fn signed_bundle(folder: &Path) {
     good(folder, &["bundle", "build", "policies", "--out", "b", "--version", "1"]);
     good(folder, &["bundle", "sign", "b", "--key", "policy.key.json", "--root", "root.json"]);
 }
@@ -350,6 +350,25 @@ fn every_command_shows_examples() {
         &["bundle", "verify"],
         &["bundle", "inspect"],
         &["bundle", "explain"],
+        &["bundle", "publish"],
+        &["fleet", "token", "create"],
+        &["fleet", "token", "list"],
+        &["fleet", "clusters"],
+        &["fleet", "status"],
+        &["fleet", "findings"],
+        &["fleet", "approve"],
+        &["fleet", "revoke"],
+        &["fleet", "release"],
+        &["fleet", "export"],
+        &["fleet", "info"],
+        &["fleet", "login-link"],
+        &["fleet", "api-token", "create"],
+        &["fleet", "api-token", "list"],
+        &["fleet", "api-token", "revoke"],
+        &["verify-reports"],
+        &["doctor"],
+        &["scan"],
+        &["test"],
     ] {
         let said = good(folder.path(), &[command, &["--help"]].concat());
         assert!(said.out.contains("Example"), "{command:?}\n{}", said.out);

@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use crate::commands::bundle::open;
 use crate::commands::root::chain;
 use crate::exit::Exit;
-use crate::hub::{Hub, HubArgs, plain};
-use crate::output::{self, Format, Output, Style, paint};
+use crate::hub::{Asked, plain};
+use crate::output::{self, Format, Style, paint};
 
 /// Send a signed bundle to the hub.
 #[derive(clap::Args)]
@@ -38,9 +38,7 @@ pub struct Args {
     #[arg(long)]
     plan: bool,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 #[derive(Deserialize, serde::Serialize)]
@@ -86,10 +84,12 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         "blobs": blobs,
     });
     let path = if args.plan { "/api/v1/bundles?plan=true" } else { "/api/v1/bundles" };
-    let answer: Answer = Hub::open(&args.server)?
+    let answer: Answer = args
+        .hub
+        .open()?
         .post(path, &body)
         .with_context(|| format!("{} was not published", args.bundle.display()))?;
-    match args.output.format {
+    match args.hub.format() {
         Format::Json => output::json(&answer)?,
         Format::Pretty => print(&answer, args.plan),
     }

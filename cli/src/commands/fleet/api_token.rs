@@ -5,20 +5,13 @@ use serde_json::{Value, json};
 
 use super::table::{left, table, text};
 use crate::exit::Exit;
-use crate::hub::{Hub, HubArgs, encode};
+use crate::hub::{Asked, encode};
 use crate::lifetime::Lifetime;
-use crate::output::{self, Format, Output};
+use crate::output::{self, Format};
 
 /// Make, list and revoke API tokens.
-#[derive(clap::Args)]
-#[command(arg_required_else_help = true)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Subcommand)]
-enum Command {
+pub enum Command {
     Create(CreateArgs),
     List(ListArgs),
     Revoke(RevokeArgs),
@@ -39,7 +32,7 @@ pub enum Role {
 #[command(after_help = "Examples:
   provost fleet api-token create ci --role viewer --ttl 30d > ci.token
   provost fleet api-token create ada@example.org --role operator")]
-struct CreateArgs {
+pub struct CreateArgs {
     /// Whose it is; stands in the audit log.
     #[arg(value_name = "NAME")]
     name: String,
@@ -49,31 +42,27 @@ struct CreateArgs {
     #[arg(long, default_value = "90d", value_name = "TIME")]
     ttl: Lifetime,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 /// List tokens by name; their secrets are not kept.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   provost fleet api-token list")]
-struct ListArgs {
+pub struct ListArgs {
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 /// End a token and the sessions that it opened.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   provost fleet api-token revoke ci")]
-struct RevokeArgs {
+pub struct RevokeArgs {
     #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]
-    server: HubArgs,
+    hub: Asked,
 }
 
 impl Role {
@@ -87,14 +76,17 @@ impl Role {
     }
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    match &args.command {
+pub fn run(command: &Command) -> anyhow::Result<Exit> {
+    match command {
         Command::Create(args) => create(args),
         Command::List(args) => list(args),
         Command::Revoke(args) => {
             let path = format!("/api/v1/tokens/{}", encode(&args.name));
-            Hub::open(&args.server)?.delete(&path)?;
-            println!("revoked {}", args.name);
+            args.hub.open()?.delete(&path)?;
+            match args.hub.format() {
+                Format::Json => output::json(&json!({"version": 1, "revoked": args.name}))?,
+                Format::Pretty => println!("revoked {}", args.name),
+            }
             Ok(Exit::Clean)
         }
     }
@@ -102,8 +94,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn create(args: &CreateArgs) -> anyhow::Result<Exit> {
     let body = json!({"name": args.name, "role": args.role.as_str(), "ttlS": args.ttl.seconds()});
-    let issued: Value = Hub::open(&args.server)?.post("/api/v1/tokens", &body)?;
-    match args.output.format {
+    let issued: Value = args.hub.open()?.post("/api/v1/tokens", &body)?;
+    match args.hub.format() {
         Format::Json => output::json(&issued)?,
         Format::Pretty => {
             println!("{}", text(&issued, "/token"));
@@ -114,8 +106,8 @@ fn create(args: &CreateArgs) -> anyhow::Result<Exit> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<Exit> {
-    let tokens: Vec<Value> = Hub::open(&args.server)?.get("/api/v1/tokens")?;
-    match args.output.format {
+    let tokens: Vec<Value> = args.hub.open()?.get("/api/v1/tokens")?;
+    match args.hub.format() {
         Format::Json => output::json(&json!({"version": 1, "tokens": tokens}))?,
         Format::Pretty => {
             let mut rows = table(&["name", "role", "by", "expires", "revoked"]);

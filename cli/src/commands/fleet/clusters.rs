@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::table::{count, left, percent, right, table, text};
 use crate::exit::Exit;
-use crate::hub::{Hub, HubArgs, encode};
-use crate::output::{self, Format, Output};
+use crate::hub::{Asked, encode};
+use crate::output::{self, Format};
 
 /// List clusters with their numbers.
 #[derive(clap::Args)]
@@ -25,9 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -38,8 +36,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     }
     let path = format!("/api/v1/clusters?{}", filters.join("&"));
-    let clusters = Hub::open(&args.server)?.all(path.trim_end_matches('?'))?;
-    match args.output.format {
+    let clusters = args.hub.open()?.all(path.trim_end_matches('?'))?;
+    match args.hub.format() {
         Format::Json => output::json(&json!({"version": 1, "clusters": clusters}))?,
         Format::Pretty => print(&clusters),
     }

@@ -13,9 +13,9 @@ use super::table::{count, text};
 use crate::commands::bundle::open;
 use crate::commands::keys::file;
 use crate::exit::{Exit, UsageError};
-use crate::hub::{Hub, HubArgs, encode, plain};
+use crate::hub::{Asked, Hub, encode, plain};
 use crate::lifetime;
-use crate::output::{self, Format, Output};
+use crate::output::{self, Format};
 
 /// Let a cluster in, or give it other labels.
 #[derive(clap::Args)]
@@ -41,9 +41,7 @@ pub struct ApproveArgs {
     #[arg(long, value_name = "FILE")]
     sign_with: Option<PathBuf>,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 /// Reject a cluster that waits, or let go one that is in.
@@ -59,9 +57,7 @@ pub struct RevokeArgs {
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 /// Lift the quarantine of an instance.
@@ -77,13 +73,11 @@ pub struct ReleaseArgs {
     #[arg(long, value_name = "ID")]
     instance: InstanceId,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 pub fn approve(args: &ApproveArgs) -> anyhow::Result<Exit> {
-    let hub = Hub::open(&args.server)?;
+    let hub = args.hub.open()?;
     let id = text(&find_cluster(&hub, &args.cluster)?, "/id").to_owned();
     let labels = (!args.labels.is_empty()).then(|| open::labels(&args.labels));
     let grant = match &args.sign_with {
@@ -92,7 +86,7 @@ pub fn approve(args: &ApproveArgs) -> anyhow::Result<Exit> {
     };
     let body = json!({"displayName": args.name, "labels": labels, "grant": grant});
     let cluster: Value = hub.post(&format!("/api/v1/clusters/{id}/approve"), &body)?;
-    match args.output.format {
+    match args.hub.format() {
         Format::Json => output::json(&cluster)?,
         Format::Pretty => println!("approved {} {id}", plain(text(&cluster, "/name"))),
     }
@@ -100,11 +94,11 @@ pub fn approve(args: &ApproveArgs) -> anyhow::Result<Exit> {
 }
 
 pub fn revoke(args: &RevokeArgs) -> anyhow::Result<Exit> {
-    let hub = Hub::open(&args.server)?;
+    let hub = args.hub.open()?;
     let id = text(&find_cluster(&hub, &args.cluster)?, "/id").to_owned();
     let body = json!({"reason": args.reason});
     let cluster: Value = hub.post(&format!("/api/v1/clusters/{id}/revoke"), &body)?;
-    match args.output.format {
+    match args.hub.format() {
         Format::Json => output::json(&cluster)?,
         Format::Pretty => println!(
             "{} {} {id}",
@@ -116,11 +110,11 @@ pub fn revoke(args: &RevokeArgs) -> anyhow::Result<Exit> {
 }
 
 pub fn release(args: &ReleaseArgs) -> anyhow::Result<Exit> {
-    let hub = Hub::open(&args.server)?;
+    let hub = args.hub.open()?;
     let id = text(&find_cluster(&hub, &args.cluster)?, "/id").to_owned();
     let path = format!("/api/v1/clusters/{id}/instances/{}/release", args.instance);
     let _: Value = hub.post(&path, &json!({}))?;
-    match args.output.format {
+    match args.hub.format() {
         Format::Json => output::json(&json!({"cluster": id, "instance": args.instance}))?,
         Format::Pretty => println!("released {}", args.instance),
     }

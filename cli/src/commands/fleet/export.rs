@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::table::{count, text};
 use crate::exit::{Exit, UsageError};
-use crate::hub::{Hub, HubArgs};
-use crate::output::{self, Format, Output};
+use crate::hub::{Asked, Hub};
+use crate::output::{self, Format};
 
 pub const EXPORT_FILE: &str = "export.json";
 pub const VERSION: u64 = 1;
@@ -44,9 +44,7 @@ pub struct Args {
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -56,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         let message = format!("{} exists and is not an empty folder", folder.display());
         return Err(UsageError(message).into());
     }
-    let hub = Hub::open(&args.server)?;
+    let hub = args.hub.open()?;
     let facts: Value = hub.get("/api/v1/hub")?;
     let clusters = hub.all("/api/v1/clusters")?;
     let (mut batches, mut heartbeats) = (0_u64, 0_u64);
@@ -94,7 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     });
     // Last: a folder without it was cut short.
     write(&folder.join(EXPORT_FILE), &serde_json::to_vec_pretty(&summary)?)?;
-    match args.output.format {
+    match args.hub.format() {
         Format::Json => output::json(&summary)?,
         Format::Pretty => println!(
             "{}: {} clusters, {batches} batches, {heartbeats} heartbeats, {grants} grants, {roots} roots, {manifests} manifests",

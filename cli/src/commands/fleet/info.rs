@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::table::{count, text};
 use crate::exit::Exit;
-use crate::hub::{Hub, HubArgs, plain};
-use crate::output::{self, Format, Output, Style, paint};
+use crate::hub::{Asked, plain};
+use crate::output::{self, Format, Style, paint};
 
 /// Show the hub's trust domain, CA digest and director key.
 #[derive(clap::Args)]
@@ -16,14 +16,12 @@ use crate::output::{self, Format, Output, Style, paint};
 The director key goes into the root: provost root add-key --role director --public HEX")]
 pub struct Args {
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    let facts: Value = Hub::open(&args.server)?.get("/api/v1/hub")?;
-    match args.output.format {
+    let facts: Value = args.hub.open()?.get("/api/v1/hub")?;
+    match args.hub.format() {
         Format::Json => output::json(&facts)?,
         Format::Pretty => {
             let line = |name: &str, text: &str| {

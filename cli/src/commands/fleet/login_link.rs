@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::api_token::Role;
 use super::table::text;
 use crate::exit::Exit;
-use crate::hub::{Hub, HubArgs};
+use crate::hub::Asked;
 use crate::lifetime::Lifetime;
-use crate::output::{self, Format, Output};
+use crate::output::{self, Format};
 
 /// Make a link to the console that signs in once.
 #[derive(clap::Args)]
@@ -22,17 +22,15 @@ pub struct Args {
     #[arg(long, default_value = "5m", value_name = "TIME")]
     ttl: Lifetime,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    let hub = Hub::open(&args.server)?;
+    let hub = args.hub.open()?;
     let body = json!({"role": args.role.as_str(), "ttlS": args.ttl.seconds()});
     let issued: Value = hub.post("/api/v1/login-links", &body)?;
     let link = hub.base().join(text(&issued, "/path"))?;
-    match args.output.format {
+    match args.hub.format() {
         Format::Json => output::json(&json!({
             "version": 1,
             "link": link.as_str(),

@@ -1,19 +1,24 @@
 //! `provost fleet status`: the roll-up, with who is stale.
 
+mod by;
+
 use serde_json::Value;
 
 use super::decide::find_cluster;
 use super::table::{count, left, percent, right, span, table, text};
-use crate::exit::Exit;
-use crate::hub::{Hub, HubArgs, plain};
-use crate::output::{self, Format, Output, Style, paint};
+use crate::exit::{Exit, UsageError};
+use crate::hub::{Asked, Hub, plain};
+use crate::output::{self, Format, Style, paint};
+use by::By;
 
 /// Show how the fleet, or one cluster, stands.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   provost fleet status
   provost fleet status --cluster prod-eu-03
-  provost fleet status -o json
+  provost fleet status --by policy
+  provost fleet status --by namespace --cluster prod-eu-03
+  provost fleet status --by control -o json | jq '.items[] | select(.score < 1)'
 
 Exits 0 when every cluster was heard and nothing is open, 1 when findings are open, and 3 when not
 everything is known: a cluster is stale or has not reported whole yet, records are missing, or a
@@ -22,10 +27,11 @@ pub struct Args {
     /// One cluster, by name or id.
     #[arg(long, value_name = "CLUSTER")]
     cluster: Option<String>,
+    /// One row for each of these.
+    #[arg(long, value_enum, default_value_t = By::Fleet)]
+    by: By,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 const STATES: [(&str, &str); 8] = [
@@ -40,22 +46,48 @@ const STATES: [(&str, &str); 8] = [
 ];
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    let hub = Hub::open(&args.server)?;
-    if let Some(name) = &args.cluster {
-        let id = text(&find_cluster(&hub, name)?, "/id").to_owned();
-        let detail: Value = hub.get(&format!("/api/v1/clusters/{id}"))?;
-        match args.output.format {
-            Format::Json => output::json(&detail)?,
-            Format::Pretty => print_cluster(&detail),
+    if args.cluster.is_some() && !matches!(args.by, By::Fleet | By::Namespace) {
+        let message =
+            "--by cluster, policy and control are of the whole fleet: leave --cluster away";
+        return Err(UsageError(message.to_owned()).into());
+    }
+    let hub = args.hub.open()?;
+    let (whole, exit) = match &args.cluster {
+        Some(name) => {
+            let id = text(&find_cluster(&hub, name)?, "/id").to_owned();
+            let detail: Value = hub.get(&format!("/api/v1/clusters/{id}"))?;
+            let exit = judge_cluster(&detail);
+            (detail, exit)
         }
-        return Ok(judge_cluster(&detail));
+        None => {
+            let fleet: Value = hub.get("/api/v1/fleet")?;
+            let exit = judge(&fleet);
+            (fleet, exit)
+        }
+    };
+    let document = match args.by {
+        By::Fleet => whole,
+        By::Cluster => by::clusters(&hub)?,
+        By::Namespace => by::namespaces(&hub, &ids(&hub, &whole)?)?,
+        By::Policy => hub.get("/api/v1/rollups/policies")?,
+        By::Control => hub.get("/api/v1/rollups/controls")?,
+    };
+    match (args.hub.format(), args.by) {
+        (Format::Json, _) => output::json(&document)?,
+        (Format::Pretty, By::Fleet) if args.cluster.is_some() => print_cluster(&document),
+        (Format::Pretty, By::Fleet) => print_fleet(&document),
+        (Format::Pretty, by) => println!("{}", by::shown(by, &document)),
     }
-    let fleet: Value = hub.get("/api/v1/fleet")?;
-    match args.output.format {
-        Format::Json => output::json(&fleet)?,
-        Format::Pretty => print_fleet(&fleet),
-    }
-    Ok(judge(&fleet))
+    Ok(exit)
+}
+
+/// The cluster that `whole` is about, or every approved one.
+fn ids(hub: &Hub, whole: &Value) -> anyhow::Result<Vec<String>> {
+    let clusters = match whole.pointer("/cluster") {
+        Some(cluster) => vec![cluster.clone()],
+        None => hub.all("/api/v1/clusters?state=approved")?,
+    };
+    Ok(clusters.iter().map(|cluster| text(cluster, "/id").to_owned()).collect())
 }
 
 fn judge(fleet: &Value) -> Exit {

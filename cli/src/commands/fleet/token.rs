@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use provost_model::Digest;
 use provost_proto::token::Token;
+use provost_runtime::tls::HubUrl;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -13,20 +15,13 @@ use super::table::{left, table, text};
 use crate::commands::bundle::open;
 use crate::commands::root::chain;
 use crate::exit::{Exit, UsageError};
-use crate::hub::{Hub, HubArgs};
+use crate::hub::Asked;
 use crate::lifetime::Lifetime;
-use crate::output::{self, Format, Output};
+use crate::output::{self, Format};
 
 /// Make and list enrolment tokens.
-#[derive(clap::Args)]
-#[command(arg_required_else_help = true)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Subcommand)]
-enum Command {
+pub enum Command {
     Create(CreateArgs),
     List(ListArgs),
 }
@@ -40,7 +35,7 @@ enum Command {
 
 The digest of the root comes from your own file, never from the hub: who could choose the root
 could choose the policies. The token is secret, works once, and lives 15 minutes at most.")]
-struct CreateArgs {
+pub struct CreateArgs {
     /// Your own root file; its digest goes into the token.
     #[arg(long, value_name = "FILE")]
     root: PathBuf,
@@ -57,9 +52,7 @@ struct CreateArgs {
     #[arg(long, value_name = "TIME")]
     ttl: Option<Lifetime>,
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 /// List enrolment tokens, used and unused; their secrets are not kept.
@@ -67,58 +60,46 @@ struct CreateArgs {
 #[command(after_help = "Examples:
   provost fleet token list
   provost fleet token list -o json")]
-struct ListArgs {
+pub struct ListArgs {
     #[command(flatten)]
-    server: HubArgs,
-    #[command(flatten)]
-    output: Output,
+    hub: Asked,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Issued {
     secret: Zeroizing<String>,
-    trust_domain: String,
-    ca_digest: String,
-    hubs: Vec<String>,
     expires: String,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    match &args.command {
+/// What the hub says of itself that an agent has to know.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Facts {
+    trust_domain: String,
+    ca_digest: String,
+    agent_urls: Vec<String>,
+}
+
+pub fn run(command: &Command) -> anyhow::Result<Exit> {
+    match command {
         Command::Create(args) => create(args),
         Command::List(args) => list(args),
     }
 }
 
 fn create(args: &CreateArgs) -> anyhow::Result<Exit> {
-    // The root first: a token that no agent could use is not asked for.
+    // Everything but the secret first: a token that no agent could use is not asked for.
     let root = chain::trusted(&args.root)?;
-    for url in &args.hubs {
-        if let Err(error) = url.parse::<provost_runtime::tls::HubUrl>() {
-            return Err(UsageError(format!("--hub {url}: {error}")).into());
-        }
-    }
-    let hub = Hub::open(&args.server)?;
+    let hub = args.hub.open()?;
+    let mut token = without_secret(hub.get("/api/v1/hub")?, &args.hubs, root.digest())?;
     let body = json!({
         "name": args.name.clone().unwrap_or_default(),
         "labels": open::labels(&args.labels),
         "ttlS": args.ttl.map(Lifetime::seconds),
     });
     let issued: Issued = hub.post("/api/v1/enrol-tokens", &body)?;
-    let hubs = if args.hubs.is_empty() { issued.hubs } else { args.hubs.clone() };
-    anyhow::ensure!(
-        !hubs.is_empty(),
-        "the hub does not say where agents reach it: give --hub https://HOST:PORT, or set agents.urls in its settings"
-    );
-    let token = Token {
-        hubs,
-        trust_domain: issued.trust_domain,
-        ca_sha256: issued.ca_digest.parse().context("the hub's CA digest")?,
-        root_sha256: root.digest(),
-        secret: issued.secret,
-    };
-    match args.output.format {
+    token.secret = issued.secret;
+    match args.hub.format() {
         Format::Pretty => {
             println!("{}", *token.to_text());
             eprintln!("works once, until {}", issued.expires);
@@ -135,9 +116,37 @@ fn create(args: &CreateArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Clean)
 }
 
+fn without_secret(facts: Facts, hubs: &[String], root_sha256: Digest) -> anyhow::Result<Token> {
+    let (hubs, whose) = if hubs.is_empty() {
+        (facts.agent_urls, "agents.urls in the hub's settings")
+    } else {
+        (hubs.to_vec(), "--hub")
+    };
+    if hubs.is_empty() {
+        let message = "the hub does not say where agents reach it: give --hub https://HOST:PORT, or set agents.urls in its settings";
+        return Err(UsageError(message.to_owned()).into());
+    }
+    for url in &hubs {
+        if let Err(error) = url.parse::<HubUrl>() {
+            return Err(UsageError(format!("{whose}: {error}")).into());
+        }
+    }
+    let ca_sha256 = facts.ca_digest.parse().context("the hub's CA digest")?;
+    let placeholder = Zeroizing::new("secret".to_owned());
+    let token = Token {
+        hubs,
+        trust_domain: facts.trust_domain,
+        ca_sha256,
+        root_sha256,
+        secret: placeholder,
+    };
+    // Read back as an agent reads it, limits and all.
+    token.to_text().parse().with_context(|| format!("no agent could read the token ({whose})"))
+}
+
 fn list(args: &ListArgs) -> anyhow::Result<Exit> {
-    let tokens: Vec<Value> = Hub::open(&args.server)?.get("/api/v1/enrol-tokens")?;
-    match args.output.format {
+    let tokens: Vec<Value> = args.hub.open()?.get("/api/v1/enrol-tokens")?;
+    match args.hub.format() {
         Format::Json => output::json(&json!({"version": 1, "tokens": tokens}))?,
         Format::Pretty => {
             let mut rows = table(&["id", "name", "by", "expires", "used by"]);

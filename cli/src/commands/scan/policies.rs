@@ -8,7 +8,7 @@ use provost_bundle::{Bundle, Diagnostic, layout, source};
 use provost_engine::{Cluster, CompiledSet, Options};
 use provost_model::binding::Origin;
 use provost_model::{PolicyId, PolicyMeta};
-use provost_trust::{PolicyManifest, files};
+use provost_trust::{PolicyManifest, TrustedRoot, files};
 
 use crate::exit::UsageError;
 use crate::library;
@@ -26,14 +26,40 @@ impl Set {
     }
 }
 
-/// `ids` are ids or codes; empty means all.
-pub fn load(paths: &[PathBuf], ids: &[String]) -> anyhow::Result<Vec<Set>> {
+/// The sets of a scan.
+pub struct Loaded {
+    pub sets: Vec<Set>,
+    /// Built bundles whose signatures nobody looked at.
+    pub unsigned: Vec<String>,
+    /// Built bundles whose signatures are good.
+    pub signed: usize,
+}
+
+/// `ids` are ids or codes; empty means all. Signatures are checked under `root`.
+pub fn load(
+    paths: &[PathBuf],
+    ids: &[String],
+    root: Option<&TrustedRoot>,
+) -> anyhow::Result<Loaded> {
     let mut bundles = Vec::new();
+    let (mut unsigned, mut signed) = (Vec::new(), 0);
     if paths.is_empty() {
         bundles.push((library::NAME.to_owned(), library::bundle()?));
     }
     for path in paths {
-        bundles.push((path.display().to_string(), read(path)?));
+        let name = path.display().to_string();
+        if path.join(layout::ENVELOPE_FILE).is_file() {
+            let bundle = read_built(path, root).with_context(|| {
+                format!("{name} is no usable bundle, see 'provost bundle verify {name}'")
+            })?;
+            match root {
+                Some(_) => signed += 1,
+                None => unsigned.push(name.clone()),
+            }
+            bundles.push((name, bundle));
+        } else {
+            bundles.push((name, read(path)?));
+        }
     }
     refuse_twins(&bundles)?;
     let wanted = wanted(&bundles, ids)?;
@@ -43,7 +69,7 @@ pub fn load(paths: &[PathBuf], ids: &[String]) -> anyhow::Result<Vec<Set>> {
         let metas = bundle.policies.into_iter().map(|policy| policy.meta).collect();
         Set { name, compiled, metas }
     };
-    Ok(bundles.into_iter().map(compile).collect())
+    Ok(Loaded { sets: bundles.into_iter().map(compile).collect(), unsigned, signed })
 }
 
 /// A path that leads nowhere is a wrong call; policies that cannot be read leave a scan incomplete.
@@ -55,17 +81,18 @@ fn read(path: &Path) -> anyhow::Result<Bundle> {
             format!("policies {shown}: it {what}; name a policy folder or a built bundle");
         return Err(UsageError(message).into());
     }
-    if path.join(layout::ENVELOPE_FILE).is_file() {
-        return read_built(path).with_context(|| format!("{shown} is no usable bundle"));
-    }
     source::read_dir(path).map(source::Source::into_bundle).map_err(|problems| told(&problems))
 }
 
-/// A built bundle is used here whoever signed it, but only whole: who scans chose it by its path.
-fn read_built(path: &Path) -> anyhow::Result<Bundle> {
+/// A built bundle is used only whole; with a root, only where its policy keys signed it. Its dates are not
+/// asked: they say until when a cluster may take it.
+fn read_built(path: &Path, root: Option<&TrustedRoot>) -> anyhow::Result<Bundle> {
     let built = layout::open_dir(path)?;
     let manifest = PolicyManifest::parse(&built.envelope.payload)?;
     files::check_set(&manifest.files, &built.contents.files)?;
+    if let Some(root) = root {
+        provost_trust::manifest::verify(root, &built.envelope)?;
+    }
     let origin = Origin::Bundle(built.envelope.payload_digest());
     built.contents.load(origin).map_err(|problems| told(&problems))
 }

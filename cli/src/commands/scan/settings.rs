@@ -21,6 +21,10 @@ pub struct Settings {
     pub paths: Vec<PathBuf>,
     /// Empty: the built-in library.
     pub policies: Vec<PathBuf>,
+    /// Signatures of bundles are checked against it.
+    pub root: Option<PathBuf>,
+    /// By a flag: then there must be something to check.
+    pub is_root_asked_for: bool,
     pub policy_ids: Vec<String>,
     pub exclude: Vec<Exclude>,
     pub namespace: Option<String>,
@@ -34,6 +38,7 @@ pub struct Settings {
 #[derive(Debug, Default, PartialEq)]
 struct Written {
     policies: Vec<String>,
+    root: Option<String>,
     policy_ids: Vec<String>,
     exclude: Vec<String>,
     namespace: Option<String>,
@@ -41,8 +46,18 @@ struct Written {
 }
 
 pub fn resolve(args: Args) -> anyhow::Result<Settings> {
-    let Args { paths, policies, policy_id, exclude, namespace, fail_on, output, config, no_config } =
-        args;
+    let Args {
+        paths,
+        policies,
+        root,
+        policy_id,
+        exclude,
+        namespace,
+        fail_on,
+        output,
+        config,
+        no_config,
+    } = args;
     let file = match config {
         Some(file) => Some(file),
         None if no_config => None,
@@ -67,10 +82,14 @@ pub fn resolve(args: Args) -> anyhow::Result<Settings> {
     if let Some(name) = &namespace {
         check_namespace(name)?;
     }
+    let is_root_asked_for = root.is_some();
+    let root = root.or_else(|| written.root.map(|path| folder.join(path)));
     let from_file = || written.policies.iter().map(|path| folder.join(path)).collect();
     Ok(Settings {
         paths,
         policies: if policies.is_empty() { from_file() } else { policies },
+        root,
+        is_root_asked_for,
         policy_ids: if policy_id.is_empty() { written.policy_ids } else { policy_id },
         exclude,
         namespace,
@@ -123,6 +142,7 @@ fn parse(shown: &str, bytes: Vec<u8>) -> anyhow::Result<Written> {
         match entry.key.as_str() {
             "policies" => written.policies = texts(value).map_err(fail)?,
             "policyIds" => written.policy_ids = texts(value).map_err(fail)?,
+            "root" => written.root = Some(text(value).map_err(fail)?),
             "exclude" => written.exclude = texts(value).map_err(fail)?,
             "namespace" => written.namespace = Some(text(value).map_err(fail)?),
             "failOn" => {
@@ -132,7 +152,7 @@ fn parse(shown: &str, bytes: Vec<u8>) -> anyhow::Result<Written> {
                 );
             }
             other => {
-                let known = "policies, policyIds, exclude, namespace, failOn";
+                let known = "policies, root, policyIds, exclude, namespace, failOn";
                 return Err(refuse(
                     entry.key_at,
                     format!("unknown key `{other}`: expected one of {known}"),
@@ -175,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_settings_file_is_strict_and_says_where() {
-        let full = "policies: [a]\npolicyIds: [b]\nexclude: [c]\nnamespace: d\nfailOn: high\n";
+        let full =
+            "policies: [a]\nroot: r\npolicyIds: [b]\nexclude: [c]\nnamespace: d\nfailOn: high\n";
         let written = parse("f", full.into()).unwrap();
         assert_eq!(written.policies, ["a"]);
         assert_eq!(written.fail_on, Some(Severity::High));
