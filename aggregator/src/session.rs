@@ -5,6 +5,7 @@
 //! before anything is decoded; the hub ends each session and connection at its own jittered age.
 
 pub mod admission;
+mod by_method;
 pub mod connection;
 pub mod identity;
 pub mod registry;

@@ -2,7 +2,7 @@
 //! assignment that the director signs for this session alone. Never one that the newest bundle's floor or revocations
 //! exclude, nor one older than what the agent holds, which it would refuse.
 
-use provost_model::{ClusterId, Labels};
+use provost_model::{ClusterId, Digest, Labels};
 use provost_proto::hello::Hello;
 use provost_proto::session;
 use provost_trust::assignment::{AssignedAction, Assignment, MAX_LIFE_S, Nonce};
@@ -47,7 +47,7 @@ fn read(row: BundleRow) -> Result<Newest> {
 async fn fitting(
     hub: &Hub,
     labels: &Labels,
-    held: Option<provost_model::Digest>,
+    held: Option<Digest>,
     now: Timestamp,
 ) -> Result<Option<Newest>> {
     let rows = hub.store.bundles().await?;
@@ -96,6 +96,20 @@ pub async fn for_session(hub: &Hub, cluster: &Cluster, hello: &Hello) -> Result<
             .transpose()?,
     };
     Ok(Some(Offer { bundle: fitting.row, newer_waits, message }))
+}
+
+/// Whether a blob is of a bundle that the cluster was offered, or that is for its labels.
+pub async fn may_fetch(hub: &Hub, cluster: &Cluster, blob: Digest) -> Result<bool> {
+    if hub.store.blob_was_offered(cluster.id, blob).await? {
+        return Ok(true);
+    }
+    let labels = granted_labels(cluster)?;
+    for row in hub.store.bundles_with_blob(blob).await? {
+        if read(row)?.manifest.check_scope(&labels).is_ok() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// How many approved clusters a manifest is for.

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use provost_model::limits::MAX_MESSAGE_ON_WIRE_BYTES;
 use provost_proto::transport::Accepted;
-use provost_proto::v1::fleet_server::FleetServer;
 use provost_runtime::tasks::{OnEnd, Tasks};
 use provost_runtime::tls::{self, CertificateSlot, Clients};
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 
+use super::by_method::ByMethod;
 use super::connection::Connections;
 use super::service::FleetService;
 use crate::hub::Hub;
@@ -49,8 +48,7 @@ pub fn start(
             Accepted::new(connections.admit(connection, age), peer)
         })
     });
-    let service = FleetServer::new(FleetService::new(Arc::clone(hub), tasks.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_ON_WIRE_BYTES);
+    let service = ByMethod::new(FleetService::new(Arc::clone(hub), tasks.clone()));
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use provost_model::limits::{BLOB_CHUNK_BYTES, MAX_ENROL_MESSAGE_BYTES};
+use provost_model::limits::BLOB_CHUNK_BYTES;
 use provost_model::{Code, Digest, InstanceId};
 use provost_proto::v1::fleet_server::Fleet;
 use provost_proto::{envelope, status, v1};
@@ -17,9 +17,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::admission::Admission;
 use super::identity::{self, Caller};
 use super::stream;
+use crate::bundles::offer;
 use crate::enrol;
 use crate::hub::Hub;
 use crate::refusal::Refusal;
+use crate::store::identity::Cluster;
 
 /// Agents that fetch a blob at the same time; the others wait and ask again.
 const MAX_FETCHES: usize = 200;
@@ -142,25 +144,32 @@ impl Fleet for FleetService {
         &self,
         request: Request<v1::FetchBlobRequest>,
     ) -> Result<Response<v1::FetchBlobResponse>, Status> {
-        self.caller(&request).await?;
+        let caller = self.caller(&request).await?;
         let Ok(_permit) = self.fetches.try_acquire() else {
             let busy =
                 status::Refusal::new(Code::Unavailable, "too many agents fetch at the same time");
             return Err(busy.retry_after(FETCH_RETRY).into());
         };
         let v1::FetchBlobRequest { digest, offset } = request.into_inner();
-        chunk(&self.hub, &digest, offset)
+        chunk(&self.hub, &caller.cluster, &digest, offset)
             .await
             .map(Response::new)
             .map_err(|refusal| self.refuse(refusal))
     }
 }
 
-async fn chunk(hub: &Hub, digest: &[u8], offset: u64) -> Result<v1::FetchBlobResponse, Refusal> {
+async fn chunk(
+    hub: &Hub,
+    cluster: &Cluster,
+    digest: &[u8],
+    offset: u64,
+) -> Result<v1::FetchBlobResponse, Refusal> {
     let digest =
         Digest::try_from(digest).map_err(|error| Refusal::new(Code::Invalid, error.to_string()))?;
-    let unknown = || Refusal::new(Code::NotFound, format!("no published bundle has blob {digest}"));
-    if !hub.store.blob_is_published(digest).await? {
+    // One answer for what is not there and for what is another cluster's: asking tells nothing.
+    let unknown =
+        || Refusal::new(Code::NotFound, format!("no bundle for this cluster has blob {digest}"));
+    if !offer::may_fetch(hub, cluster, digest).await? {
         return Err(unknown());
     }
     let blob = hub.store.blob(digest).await?.ok_or_else(unknown)?;
@@ -173,12 +182,6 @@ async fn chunk(hub: &Hub, digest: &[u8], offset: u64) -> Result<v1::FetchBlobRes
 }
 
 fn enrol_envelope(wire: Option<v1::Envelope>) -> Result<provost_trust::Envelope, Status> {
-    let size = wire.as_ref().map_or(0, provost_proto::Message::encoded_len);
-    if size > MAX_ENROL_MESSAGE_BYTES {
-        let detail =
-            format!("the request has {size} bytes, {MAX_ENROL_MESSAGE_BYTES} are the limit");
-        return Err(to_status(Refusal::new(Code::Limit, detail)));
-    }
     envelope::from_wire(wire).map_err(|error| to_status(error.into()))
 }
 

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use provost_model::Code;
 use provost_model::id::SessionId;
+use provost_model::{Code, Digest};
 use provost_proto::hello::Hello;
 use provost_proto::session::{Ack, BundleAnswer, Resume, Welcome};
 use provost_proto::status;
@@ -52,8 +52,9 @@ struct Session {
     hello: Hello,
     id: SessionId,
     out: Outbound,
-    /// What was offered last: manifest digest, grant version.
-    offered: Option<(provost_model::Digest, u64)>,
+    /// What was offered last: manifest digest, grant version. One that was refused is not offered again before either
+    /// changes.
+    offered: Option<(Digest, u64)>,
     /// A newer bundle than the offered one may become this cluster's.
     newer_waits: bool,
     /// Everything must be stated again, and when that was asked for last (monotonic).
@@ -276,11 +277,13 @@ impl Session {
         self.send(ToAgent::Request(v1::Request { request: Some(request) })).await
     }
 
-    async fn answered(&self, answer: BundleAnswer) -> Result<()> {
+    /// Keeps the answer; the next offer goes by it in place of what Hello said.
+    async fn answered(&mut self, answer: BundleAnswer) -> Result<()> {
         let speaker = self.caller.speaker;
         let now_ms = self.hub.clock.wall_ms();
         let (manifest, version, status, code, errors) = match answer {
             BundleAnswer::Active { manifest, version } => {
+                self.hello.bundle = Some(manifest);
                 (manifest, version, BundleStatus::Active, String::new(), Vec::new())
             }
             BundleAnswer::Refused { manifest, version, code, errors } => {
@@ -423,7 +426,7 @@ fn going_away() -> Status {
 
 #[cfg(test)]
 mod tests {
-    use provost_model::{Digest, InstanceId};
+    use provost_model::InstanceId;
 
     use super::*;
     use crate::store::reports::Position;

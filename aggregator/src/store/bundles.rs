@@ -35,8 +35,10 @@ pub trait Bundles: Send + Sync {
     async fn blob(&self, digest: Digest) -> Result<Option<Bytes>>;
     /// Which of these the store lacks.
     async fn missing_blobs(&self, digests: &[Digest]) -> Result<Vec<Digest>>;
-    /// Whether a bundle lists the blob: what is not published is not handed out.
-    async fn blob_is_published(&self, digest: Digest) -> Result<bool>;
+    /// Whether an instance of the cluster was offered a bundle that lists the blob.
+    async fn blob_was_offered(&self, cluster: ClusterId, blob: Digest) -> Result<bool>;
+    /// Bundles that list the blob, newest first: what is not published is not handed out.
+    async fn bundles_with_blob(&self, blob: Digest) -> Result<Vec<BundleRow>>;
     async fn bundle_answer(&self, answer: &BundleAnswer, now_ms: i64) -> Result<()>;
     async fn bundle_answers(&self, manifest: Digest) -> Result<Vec<BundleAnswerRow>>;
 }

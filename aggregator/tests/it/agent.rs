@@ -73,6 +73,10 @@ impl Agent {
     }
 
     pub async fn connect(&self) -> FleetClient<Channel> {
+        FleetClient::new(self.channel().await)
+    }
+
+    pub async fn channel(&self) -> Channel {
         let stream = self.connector.connect(&self.url).await.unwrap();
         let once = Arc::new(Mutex::new(Some(TokioIo::new(stream))));
         let take = tower::service_fn(move |_| {
@@ -80,7 +84,7 @@ impl Agent {
             std::future::ready(stream.ok_or_else(|| std::io::Error::other("the connection ended")))
         });
         let endpoint = Endpoint::from_static("http://hub");
-        FleetClient::new(endpoint.connect_with_connector(take).await.unwrap())
+        endpoint.connect_with_connector(take).await.unwrap()
     }
 
     pub async fn enrol(&mut self, secret: &str) -> Result<Answer, status::Refusal> {

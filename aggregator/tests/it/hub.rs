@@ -26,21 +26,21 @@ use crate::agent::{Agent, SOON};
 use crate::chain::{activated, change, says};
 use crate::signer::{Signer, contents};
 
-const NOW_MS: i64 = 1_800_000_000_000;
-const POLICY: &str = "host-network";
+pub const NOW_MS: i64 = 1_800_000_000_000;
+pub const POLICY: &str = "host-network";
 
-struct Fleet {
-    hub: Running,
-    manual: Arc<Manual>,
+pub struct Fleet {
+    pub hub: Running,
+    pub manual: Arc<Manual>,
     clock: SharedClock,
-    signer: Signer,
+    pub signer: Signer,
     shutdown: Shutdown,
     _folder: tempfile::TempDir,
 }
 
 impl Fleet {
     /// A hub with version 1 published.
-    async fn start(auto_approve: bool) -> Self {
+    pub async fn start(auto_approve: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let config = Config {
@@ -61,11 +61,11 @@ impl Fleet {
         Self { hub, manual, clock, signer, shutdown, _folder: folder }
     }
 
-    fn agent(&self) -> Agent {
+    pub fn agent(&self) -> Agent {
         Agent::new(&self.hub, &self.clock, self.signer.root_digest())
     }
 
-    async fn token(&self) -> String {
+    pub async fn token(&self) -> String {
         let request = TokenRequest {
             display_name: "edge-1".to_owned(),
             labels: Labels::from([("tier".to_owned(), "edge".to_owned())]),
@@ -76,20 +76,20 @@ impl Fleet {
     }
 
     /// An agent with a certificate.
-    async fn enrolled(&self) -> Agent {
+    pub async fn enrolled(&self) -> Agent {
         let mut agent = self.agent();
         let answer = agent.enrol(&self.token().await).await.unwrap();
         assert_eq!(answer.status, Status::Issued);
         agent
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.trigger();
         self.hub.wait().await.unwrap();
     }
 }
 
-fn operator() -> Actor {
+pub fn operator() -> Actor {
     Actor::token("tester")
 }
 

@@ -13,5 +13,6 @@ mod conformance;
 mod console;
 mod gate;
 mod hub;
+mod offers;
 mod reentry;
 mod signer;

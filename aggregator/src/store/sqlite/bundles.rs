@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use provost_model::Digest;
+use provost_model::{ClusterId, Digest};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, SqliteConnection};
 
@@ -178,12 +178,28 @@ impl Bundles for SqliteStore {
         Ok(missing)
     }
 
-    async fn blob_is_published(&self, digest: Digest) -> Result<bool> {
-        let row = sqlx::query("SELECT 1 FROM bundle_files WHERE digest = $1 LIMIT 1")
-            .bind(digest.to_string())
-            .fetch_optional(self.reader())
-            .await?;
+    async fn blob_was_offered(&self, cluster: ClusterId, blob: Digest) -> Result<bool> {
+        let row = sqlx::query(
+            "SELECT 1 FROM bundle_files JOIN bundle_status \
+             ON bundle_status.manifest_digest = bundle_files.manifest_digest \
+             WHERE bundle_files.digest = $1 AND bundle_status.cluster_id = $2 LIMIT 1",
+        )
+        .bind(blob.to_string())
+        .bind(cluster.to_string())
+        .fetch_optional(self.reader())
+        .await?;
         Ok(row.is_some())
+    }
+
+    async fn bundles_with_blob(&self, blob: Digest) -> Result<Vec<BundleRow>> {
+        let rows = sqlx::query(
+            "SELECT * FROM bundles WHERE manifest_digest IN \
+             (SELECT manifest_digest FROM bundle_files WHERE digest = $1) ORDER BY version DESC",
+        )
+        .bind(blob.to_string())
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter().map(bundle_row).collect()
     }
 
     async fn bundle_answer(&self, answer: &BundleAnswer, now_ms: i64) -> Result<()> {
