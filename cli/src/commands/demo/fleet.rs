@@ -14,13 +14,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::keeper::{Order, Orders};
+use super::keeper::{Order, Orders, Start};
 use super::narrator::Narrator;
 use super::proxy::Proxy;
 use super::sites::{self, SITES, Site};
 use crate::hub::{Hub, HubArgs};
 use crate::library;
 
+const HUB: &str = "hub";
 /// Between two looks at something that is awaited.
 const POLL: Duration = Duration::from_millis(150);
 /// What one step may take before the demo gives up on it.
@@ -103,18 +104,9 @@ impl Fleet {
     }
 
     pub fn start_hub(&mut self) -> anyhow::Result<()> {
-        let data = self.path("hub");
-        let config = json!({
-            "data_dir": data,
-            "trust_domain": "demo.provost",
-            "agents": {"listen": "127.0.0.1:0"},
-            "api": {"listen": "127.0.0.1:0"},
-            "admin": {"listen": "127.0.0.1:0"},
-            "auto_approve": true,
-            "heartbeat_interval_ms": HEARTBEAT_MS,
-        });
-        self.spawn("provost-aggregator", "hub", &config)?;
-        let file = data.join("addresses.json");
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.spawn_hub(&Addresses { agents: free, api: free })?;
+        let file = self.path("hub").join("addresses.json");
         self.wait("the hub listens", |_| Ok(file.exists()))?;
         let addresses: Addresses = serde_json::from_slice(&fs::read(&file)?)?;
         self.server = format!("http://{}", addresses.api);
@@ -123,6 +115,35 @@ impl Fleet {
         self.wait("the first token is written", |_| Ok(token.exists()))?;
         self.hub = Some(Hub::open(&HubArgs::of(&self.server, &token))?);
         Ok(())
+    }
+
+    fn spawn_hub(&mut self, at: &Addresses) -> anyhow::Result<()> {
+        let config = json!({
+            "data_dir": self.path("hub"),
+            "trust_domain": "demo.provost",
+            "agents": {"listen": at.agents},
+            "api": {"listen": at.api},
+            "admin": {"listen": "127.0.0.1:0"},
+            "auto_approve": true,
+            "heartbeat_interval_ms": HEARTBEAT_MS,
+        });
+        self.spawn("provost-aggregator", HUB, &config)
+    }
+
+    /// Lets somebody at the hub's database while the hub does not run; then it runs again.
+    pub fn without_hub(
+        &mut self,
+        act: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let addresses = fs::read(self.path("hub").join("addresses.json"))?;
+        let addresses: Addresses = serde_json::from_slice(&addresses)?;
+        self.orders.give(&Order::Stop { name: HUB.to_owned() })?;
+        let stopped = Order::stopped(&self.folder, HUB);
+        self.wait("the hub stops", |_| Ok(stopped.exists()))?;
+        fs::remove_file(stopped)?;
+        act(&self.path("hub").join("hub.db"))?;
+        self.spawn_hub(&addresses)?;
+        self.wait("the hub answers again", |fleet| Ok(fleet.hub()?.health().is_ok()))
     }
 
     fn token_file(&self) -> PathBuf {
@@ -157,13 +178,11 @@ impl Fleet {
         let file = self.path(&format!("{name}.yaml"));
         fs::write(&file, serde_json::to_vec_pretty(config)?)?;
         let log = self.path(&format!("{name}.log"));
-        self.daemons.push((name, log.clone()));
-        self.orders.give(&Order {
-            name: name.to_owned(),
-            program: beside(program)?,
-            config: file,
-            log,
-        })
+        if !self.daemons.iter().any(|(known, _)| *known == name) {
+            self.daemons.push((name, log.clone()));
+        }
+        let (name, program) = (name.to_owned(), beside(program)?);
+        self.orders.give(&Order::Start(Start { name, program, config: file, log }))
     }
 
     /// Runs `provost` as a person would; what it prints comes back.

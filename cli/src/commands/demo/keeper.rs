@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::folder;
@@ -25,9 +26,19 @@ const ENDED: &str = "ended";
 /// Between two looks at the daemons.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// What the demo asks of the keeper.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Order {
+    Start(Start),
+    /// In order, by SIGTERM; then there is a file of [`Order::stopped`].
+    Stop {
+        name: String,
+    },
+}
+
 /// A daemon to start.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Order {
+pub struct Start {
     pub name: String,
     pub program: PathBuf,
     pub config: PathBuf,
@@ -81,7 +92,7 @@ impl Orders {
         line.push(b'\n');
         let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
         let pipe = pipe.as_mut().context("the demo is ending")?;
-        pipe.write_all(&line).with_context(|| format!("{} cannot be started", order.name))
+        pipe.write_all(&line).context("the keeper of the daemons is gone")
     }
 
     /// Fails when a daemon has ended by itself.
@@ -104,10 +115,11 @@ pub fn keep(folder: &Path) -> anyhow::Result<Exit> {
     let mut daemons: Vec<Daemon> = Vec::new();
     loop {
         match orders.recv_timeout(LOOK) {
-            Ok(line) => match Daemon::start(&line) {
-                Ok(daemon) => daemons.push(daemon),
-                Err(error) => tell(folder, &format!("{error:#}")),
-            },
+            Ok(line) => {
+                if let Err(error) = obey(&line, &mut daemons, folder) {
+                    tell(folder, &format!("{error:#}"));
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -124,21 +136,41 @@ pub fn keep(folder: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Clean)
 }
 
+fn obey(line: &str, daemons: &mut Vec<Daemon>, folder: &Path) -> anyhow::Result<()> {
+    match serde_json::from_str(line).context("an order that nobody can read")? {
+        Order::Start(start) => daemons.push(Daemon::start(start)?),
+        Order::Stop { name } => {
+            let place = daemons.iter().position(|daemon| daemon.name == name);
+            let mut daemon = daemons.remove(place.context("no such daemon")?);
+            kill_process(Pid::from_child(&daemon.child), Signal::TERM)?;
+            daemon.child.wait()?;
+            File::create(Order::stopped(folder, &name))?;
+        }
+    }
+    Ok(())
+}
+
+impl Order {
+    /// The file that says that a daemon was stopped.
+    pub fn stopped(folder: &Path, name: &str) -> PathBuf {
+        folder.join(format!("{name}.stopped"))
+    }
+}
+
 struct Daemon {
     name: String,
     child: Child,
 }
 
 impl Daemon {
-    fn start(line: &str) -> anyhow::Result<Self> {
-        let order: Order = serde_json::from_str(line).context("an order that nobody can read")?;
-        let Order { name, program, config, log } = order;
+    fn start(order: Start) -> anyhow::Result<Self> {
+        let Start { name, program, config, log } = order;
         let child = Command::new(&program)
             .arg("run")
             .arg("--config")
             .arg(config)
             .stdin(Stdio::null())
-            .stdout(File::create(&log)?)
+            .stdout(File::options().create(true).append(true).open(&log)?)
             .stderr(File::options().append(true).open(&log)?)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;

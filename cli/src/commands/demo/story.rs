@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::check::{self, Expected, Stage};
@@ -26,6 +27,7 @@ pub fn tell(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
     go_dark(fleet, say, &expected.dark)?;
     come_back(fleet, say, &expected.v2)?;
     tamper(fleet, say, &expected.v2)?;
+    steal_the_hub(fleet, say, &expected.v2)?;
     say.chapter("The end");
     say.good(&format!("every number was as expected, in {:.1} s", say.elapsed().as_secs_f64()));
     Ok(())
@@ -158,10 +160,10 @@ fn come_back(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Res
 
 fn tamper(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Result<()> {
     say.chapter("Somebody alters one byte of a signed bundle");
-    fleet.provost(say, &["bundle", "build", "policies", "--out", "v3", "--version", "3"])?;
-    fleet.provost(say, &["bundle", "sign", "v3", "--key", "policy.key.json"])?;
-    alter_one_byte(&fleet.path("v3/blobs"))?;
-    let reason = fleet.refusal(say, &["bundle", "publish", "v3", "--root", "root.json"])?;
+    fleet.provost(say, &["bundle", "build", "policies", "--out", "altered", "--version", "3"])?;
+    fleet.provost(say, &["bundle", "sign", "altered", "--key", "policy.key.json"])?;
+    alter_one_byte(&fleet.path("altered/blobs"))?;
+    let reason = fleet.refusal(say, &["bundle", "publish", "altered", "--root", "root.json"])?;
     let first = reason.lines().next().unwrap_or_default();
     if !["DIGEST_MISMATCH", "FILE_UNEXPECTED"].iter().any(|code| first.contains(code)) {
         bail!("the altered bundle was refused for another reason: {first}");
@@ -171,6 +173,83 @@ fn tamper(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Result
     wait_for_numbers(fleet, expected)?;
     say.good("bundle v2 stays in force everywhere");
     Ok(())
+}
+
+/// Whoever holds the hub's database can alter what it hands out, and an agent does not take it.
+fn steal_the_hub(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Result<()> {
+    say.chapter(&format!("The hub itself is broken into while {DARK} is away"));
+    fleet.proxy()?.cut();
+    let registries = format!("{}\n", REGISTRIES.trim_end().replace(']', ", mirror.example.net]"));
+    fs::write(fleet.path("policies/bindings/registries.yaml"), registries)?;
+    say.say("bundle v3 allows a second registry, and goes out to the others");
+    build_and_publish(fleet, say, "v3", "3")?;
+    wait_for_version(fleet, 3, &|name| name != DARK)?;
+    let content = content_with(&fleet.path("v3/blobs"), b"mirror.example.net")?;
+    fleet.without_hub(|database| replace_once(database, &content, &altered(&content)))?;
+    say.say("one byte of it is altered in the hub's database; the link returns");
+    fleet.proxy()?.mend();
+    let (code, reason) = refused_by_agent(fleet, say, 3)?;
+    ensure!(code == "DIGEST_MISMATCH", "{DARK} refused v3 for another reason: {code} {reason}");
+    say.good(&format!("{DARK} refuses v3: {code}: {reason}"));
+    wait_for_version(fleet, 2, &|name| name == DARK)?;
+    wait_for_numbers(fleet, expected)?;
+    say.good(
+        "its v2 stays in force, and the hub shows so: who holds the hub does not choose policy",
+    );
+    fleet.without_hub(|database| replace_once(database, &altered(&content), &content))?;
+    wait_for_version(fleet, 3, &|_| true)?;
+    wait_for_numbers(fleet, expected)?;
+    say.good("the byte is put back, and bundle v3 is active on all six");
+    Ok(())
+}
+
+/// What `provost-agent status` says of the dark site's last refusal, once it is of `version`.
+fn refused_by_agent(
+    fleet: &mut Fleet,
+    say: &Narrator,
+    version: u64,
+) -> anyhow::Result<(String, String)> {
+    let config = format!("{DARK}.yaml");
+    let arguments = ["agent", "status", "--config", &config, "-o", "json"];
+    say.command(&arguments);
+    let mut refused = Value::Null;
+    fleet.wait(&format!("{DARK} refuses v{version}"), |fleet| {
+        let status: Value = serde_json::from_str(&fleet.provost_quietly(&arguments)?)?;
+        refused = status["refused"].clone();
+        Ok(refused["version"] == version)
+    })?;
+    let text = |name: &str| refused[name].as_str().unwrap_or_default().to_owned();
+    Ok((text("code"), text("message")))
+}
+
+/// The content of the one file there that has `part`.
+fn content_with(folder: &Path, part: &[u8]) -> anyhow::Result<Vec<u8>> {
+    for entry in fs::read_dir(folder)? {
+        let content = fs::read(entry?.path())?;
+        if content.windows(part.len()).any(|window| window == part) {
+            return Ok(content);
+        }
+    }
+    bail!("no file of the bundle has the second registry")
+}
+
+fn altered(content: &[u8]) -> Vec<u8> {
+    let mut altered = content.to_vec();
+    if let Some(last) = altered.last_mut() {
+        *last ^= 1;
+    }
+    altered
+}
+
+/// In place, and only where it stands once: short contents lie in one piece in the database.
+fn replace_once(file: &Path, old: &[u8], new: &[u8]) -> anyhow::Result<()> {
+    let mut bytes = fs::read(file)?;
+    let mut places = bytes.windows(old.len()).enumerate().filter(|(_, window)| *window == old);
+    let place = places.next().map(|(place, _)| place);
+    let place = place.context("the hub's database does not have the file")?;
+    ensure!(places.next().is_none(), "the hub's database has the file twice");
+    bytes[place..place + old.len()].copy_from_slice(new);
+    Ok(fs::write(file, bytes)?)
 }
 
 fn alter_one_byte(blobs: &std::path::Path) -> anyhow::Result<()> {
