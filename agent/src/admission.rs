@@ -21,20 +21,22 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use provost_engine::{CompiledSet, Evaluator, Review};
 use provost_model::Verdict;
 use provost_model::limits::MAX_OBJECT_BYTES;
+use provost_runtime::admin::Health;
 use provost_runtime::clock::SharedClock;
 use provost_runtime::metrics::{Counter, Histogram, Registry};
 use provost_runtime::tasks::{OnEnd, Tasks};
-use provost_runtime::{admin, tls};
+use provost_runtime::tls;
+use provost_runtime::web::{self, Certified, Useful};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -53,6 +55,8 @@ const MAX_BODY_BYTES: usize = 2 * MAX_OBJECT_BYTES;
 /// Reviews at once, from their first byte to their answer. What comes over it is told at once, so
 /// that the API server's failure policy decides.
 const MAX_IN_FLIGHT: usize = 256;
+/// An API server needs a few; a control plane has a handful of them.
+const MAX_CONNECTIONS: usize = 256;
 /// The registration's timeout: nobody waits for a later answer.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// Records of refusals and warnings that go into the chain; what comes over it is counted and
@@ -72,6 +76,8 @@ pub struct Admission {
     /// For the whole of a review, its body included.
     timeout: Duration,
     clients: tls::Clients,
+    health: Option<Health>,
+    limits: web::Limits,
     in_flight: Arc<Semaphore>,
     records: Arc<Rate>,
     metrics: Metrics,
@@ -84,6 +90,7 @@ struct Metrics {
     malformed: Counter,
     /// More than may be worked on at once.
     overload: Counter,
+    uncertified: Counter,
     timed_out: Counter,
     /// Events over the rate, or that the reporter's queue did not take.
     unreported: Counter,
@@ -109,6 +116,8 @@ impl Admission {
             budget: BUDGET,
             timeout: REVIEW_TIMEOUT,
             clients: tls::Clients::Anonymous,
+            health: None,
+            limits: web::Limits { max_connections: MAX_CONNECTIONS, ..web::Limits::default() },
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             records: Arc::new(records),
             metrics: Metrics::new(registry),
@@ -121,6 +130,12 @@ impl Admission {
         Self { clients, ..self }
     }
 
+    /// What `/readyz` goes by; without it, it is always ready.
+    #[must_use]
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health: Some(health), ..self }
+    }
+
     pub fn router(self) -> Router {
         Router::new()
             .route(
@@ -128,6 +143,7 @@ impl Admission {
                 post(validate).layer(middleware::from_fn_with_state(self.clone(), bounded)),
             )
             .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .with_state(self)
     }
@@ -180,7 +196,8 @@ pub fn serve(
     let config = tls::server_config(slot, admission.clients.clone(), clock, tls::ALPN_WEB)?;
     let incoming =
         tls::listen("admission-accept", listener, config, tls::Limits::default(), tasks)?;
-    let serving = admin::serve_tls(incoming, admission.router(), tasks.shutdown().clone());
+    let limits = admission.limits;
+    let serving = web::serve(incoming, admission.router(), limits, tasks.shutdown().clone());
     tasks.spawn("admission", OnEnd::ShutDown, serving);
     Ok(())
 }
@@ -199,6 +216,7 @@ impl Metrics {
             denied: reviews("denied"),
             malformed: reviews("malformed"),
             overload: reviews("overload"),
+            uncertified: reviews("uncertified"),
             timed_out: reviews("timed_out"),
             unreported: registry.counter(
                 "provost_admission_unreported_total",
@@ -218,12 +236,25 @@ impl Metrics {
 /// Seconds; the target is a p99 under 5 ms.
 const BUCKETS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 3.0];
 
-/// Around the reading of the body, too.
+/// For a probe: whether there are policies to answer by. What is wrong is not told to strangers.
+async fn readyz(State(admission): State<Admission>) -> (StatusCode, &'static str) {
+    match admission.health.is_none_or(|health| health.is_ready()) {
+        true => (StatusCode::OK, "ok\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+/// Around the reading of the body, too. Where clients need a certificate, who has none asks in vain.
 async fn bounded(
     State(admission): State<Admission>,
     request: axum::extract::Request,
     next: Next,
 ) -> Response {
+    let needs_certificate = matches!(admission.clients, tls::Clients::Ca { .. });
+    if needs_certificate && request.extensions().get::<Certified>().is_none() {
+        admission.metrics.uncertified.increment();
+        return (StatusCode::UNAUTHORIZED, "a client certificate is needed\n").into_response();
+    }
     let Ok(_permit) = Arc::clone(&admission.in_flight).try_acquire_owned() else {
         admission.metrics.overload.increment();
         let text = "too many admission reviews at once\n";
@@ -255,5 +286,5 @@ async fn validate(State(admission): State<Admission>, body: Bytes) -> Response {
         if decision.allowed { &admission.metrics.allowed } else { &admission.metrics.denied };
     result.increment();
     admission.metrics.seconds.observe_duration(admission.clock.monotonic().saturating_sub(started));
-    axum::Json(answer::of(&uid, &decision)).into_response()
+    (Extension(Useful), axum::Json(answer::of(&uid, &decision))).into_response()
 }

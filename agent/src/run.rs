@@ -160,7 +160,13 @@ impl Agent {
             let reporter = recording.reporter.clone();
             let evaluator = recording.evaluate(&config.source, &sets, tasks)?;
             if let Some(settings) = &config.admission {
-                let door = Door { settings, data_dir: &data_dir, registry: &registry, tasks };
+                let door = Door {
+                    settings,
+                    data_dir: &data_dir,
+                    registry: &registry,
+                    health: &health,
+                    tasks,
+                };
                 door.open(evaluator, sets.clone(), reporter, Arc::clone(&clock)).await?;
             }
         }

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::metrics::Registry;
 use crate::shutdown::Shutdown;
-use crate::tls;
+use crate::{tls, web};
 
 /// What a daemon needs to do its work, part by part.
 #[derive(Clone, Debug, Default)]
@@ -102,49 +102,18 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) ->
         .await
 }
 
-/// As [`serve`], behind TLS. The remote address stands in the request's `ConnectInfo<SocketAddr>`.
+/// As [`serve`], behind TLS. The remote address stands in the request's `ConnectInfo<RemoteAddress>`.
 pub async fn serve_tls(
     incoming: tls::Incoming,
     router: Router,
     shutdown: Shutdown,
 ) -> io::Result<()> {
-    let service = router.into_make_service_with_connect_info::<RemoteAddress>();
-    axum::serve(incoming, service)
-        .with_graceful_shutdown(async move { shutdown.wait().await })
-        .await
+    web::serve(incoming, router, web::Limits::default(), shutdown).await
 }
 
 /// Address of a TLS connection's other end, as `ConnectInfo<RemoteAddress>`.
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteAddress(pub SocketAddr);
-
-impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, tls::Incoming>>
-    for RemoteAddress
-{
-    fn connect_info(stream: axum::serve::IncomingStream<'_, tls::Incoming>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-impl axum::serve::Listener for tls::Incoming {
-    type Io = tls::Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.next().await {
-            Some(connection) => {
-                let address = connection.peer().address;
-                (connection, address)
-            }
-            // Only after shutdown, which also ends the server.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(Self::local_addr(self))
-    }
-}
 
 async fn readyz(State((health, _)): State<(Health, Registry)>) -> (StatusCode, String) {
     let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

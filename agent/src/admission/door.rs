@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use provost_engine::{CompiledSet, Evaluator};
+use provost_runtime::admin::Health;
 use provost_runtime::clock::SharedClock;
 use provost_runtime::metrics::Registry;
 use provost_runtime::tasks::Tasks;
@@ -29,6 +30,7 @@ pub struct Door<'a> {
     pub settings: &'a config::Admission,
     pub data_dir: &'a Path,
     pub registry: &'a Registry,
+    pub health: &'a Health,
     pub tasks: &'a Tasks,
 }
 
@@ -50,7 +52,8 @@ impl Door<'_> {
         let certificate = Certificate::load_or_create(&self.data_dir.join(FOLDER), names, now)?;
         let admission =
             Admission::new(evaluator, sets, Some(reporter), Arc::clone(&clock), self.registry)
-                .for_clients(clients);
+                .for_clients(clients)
+                .with_health(self.health.clone());
         serve(admission, listener, &certificate, clock, self.tasks)?;
         let path = self.data_dir.join(ADDRESS_FILE);
         disk::replace(&path, format!("{address}\n").as_bytes())

@@ -37,7 +37,8 @@ pub enum Clients {
     Anonymous,
     /// Optional; where one is given it must be a cluster's, of this CA and trust domain.
     Clusters { ca: CertificateDer<'static>, trust_domain: TrustDomain },
-    /// Needed; of any name, signed by one of these CAs.
+    /// Optional, so that a probe needs none; of any name, signed by one of these CAs. What needs one
+    /// asks [`Peer::is_certified`].
     Ca { roots: Vec<CertificateDer<'static>> },
 }
 
@@ -57,7 +58,9 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub address: SocketAddr,
-    /// None: no certificate was shown.
+    /// A certificate was shown, and taken.
+    pub is_certified: bool,
+    /// None: no certificate was shown, or it names no identity of a fleet.
     pub identity: Option<Arc<Identity>>,
 }
 
@@ -194,14 +197,10 @@ pub struct Connection {
 
 impl Connection {
     fn new(io: TlsStream<TcpStream>, address: SocketAddr) -> Self {
-        let identity = io
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(<[_]>::first)
-            .and_then(|leaf| Identity::of(leaf).ok())
-            .map(Arc::new);
-        Self { io, peer: Peer { address, identity } }
+        let leaf = io.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let is_certified = leaf.is_some();
+        let identity = leaf.and_then(|leaf| Identity::of(leaf).ok()).map(Arc::new);
+        Self { io, peer: Peer { address, is_certified, identity } }
     }
 
     #[must_use]

@@ -99,18 +99,11 @@ impl ClusterVerifier {
         ca: &CertificateDer<'static>,
         trust_domain: TrustDomain,
     ) -> Result<Self, Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.clone())?;
-        let inner =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()))
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| Error::Anchor { what: error.to_string() })?;
-        Ok(Self { inner, trust_domain })
+        Ok(Self { inner: any_subject(vec![ca.clone()])?, trust_domain })
     }
 }
 
-/// Clients that show a certificate of one of these CAs, whatever it is called.
+/// Clients that show a certificate of one of these CAs, whatever it is called, or none.
 pub(super) fn any_subject(
     roots: Vec<CertificateDer<'static>>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
@@ -119,6 +112,7 @@ pub(super) fn any_subject(
         store.add(root)?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::new(provider()))
+        .allow_unauthenticated()
         .build()
         .map_err(|error| Error::Anchor { what: error.to_string() })
 }
