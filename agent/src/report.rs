@@ -10,6 +10,7 @@
 //! * between SnapshotBegin and SnapshotEnd stands no change of a verdict.
 
 pub mod ends;
+mod epoch;
 pub mod outbox;
 mod pending;
 pub mod recorder;

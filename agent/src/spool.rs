@@ -68,8 +68,8 @@ pub trait Spool: Send {
     fn checkpointed(&mut self, seq: u64) -> Result<(), Error>;
     /// Drops what rule 3 lets go; to be called now and then.
     fn trim(&mut self, now_ms: i64) -> Result<(), Error>;
-    /// Whether this many bytes could be appended now without shedding.
-    fn has_room_for(&self, bytes: u64) -> bool;
+    /// Bytes that could be appended now without shedding.
+    fn room_bytes(&self) -> u64;
     /// Where the chain stands after `seq`, if that can still be known.
     fn chain_at(&mut self, seq: u64) -> Result<Option<Digest>, Error>;
     /// Empties the spool and starts another epoch. What was held is gone.

@@ -85,7 +85,7 @@ pub struct Recorder {
     /// Sealed once, and refused by the spool: to be tried again before anything else.
     backlog: Vec<Record>,
     pub(super) current: Option<Indexed>,
-    announced_set: Option<Digest>,
+    pub(super) announced_set: Option<Digest>,
     last_bundle: Option<BundleRecord>,
     offset_ms: i64,
     quality: ClockQuality,
@@ -94,6 +94,8 @@ pub struct Recorder {
     pub(super) is_complete: bool,
     pub(super) snapshot_due: Option<SnapshotReason>,
     pub(super) had_snapshot: bool,
+    /// Why one that is due is not taken.
+    pub(super) snapshot_waits: Option<String>,
     pub(super) watch_is_healthy: bool,
     /// Size of the checkpoint before compression.
     pub(super) table_bytes: u64,
@@ -174,6 +176,7 @@ impl Recorder {
             is_complete: false,
             snapshot_due: None,
             had_snapshot: false,
+            snapshot_waits: None,
             watch_is_healthy: true,
             table_bytes: 0,
             budget_bytes,
@@ -419,8 +422,12 @@ impl Recorder {
             }
             records = rest;
         }
-        self.health.set("spool", true, "");
+        self.tell_spool_health();
         true
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.backlog.is_empty()
     }
 
     pub(super) async fn append(&mut self, records: Vec<Record>, room: Room) -> Result<(), Refused> {
@@ -464,29 +471,6 @@ impl Recorder {
                 false
             }
         }
-    }
-
-    async fn new_epoch(&mut self) -> Option<Position> {
-        self.seal().await;
-        let before = self.spool.announced().borrow().extent;
-        if let Err(error) = self.spool.new_epoch().await {
-            tracing::error!(%error, "no new epoch could begin");
-            return None;
-        }
-        let unacked = before.last.seq - before.acked.seq;
-        let detail = format!(
-            "epoch {} begins; {unacked} records of epoch {} were not acknowledged",
-            before.epoch + 1,
-            before.epoch
-        );
-        self.announced_set = None;
-        self.mode(ModeEvent::Started, "epoch", &detail);
-        self.announce_set();
-        self.seal().await;
-        self.write_checkpoint().await;
-        self.snapshot_due = Some(SnapshotReason::Requested);
-        self.snapshot_if_due().await;
-        Some(Position::of(&self.spool.announced().borrow()))
     }
 }
 

@@ -54,6 +54,7 @@ impl Recorder {
             Ok(subjects) => {
                 tracing::info!(%reason, subjects, "snapshot taken");
                 self.snapshot_due = None;
+                self.snapshot_waits(None);
                 self.had_snapshot = true;
                 self.snapshot_at = self.clock.monotonic();
             }
@@ -63,13 +64,37 @@ impl Recorder {
 
     /// Records pack to less than a third. After a loss for want of room a quarter of the budget must be free
     /// first: a snapshot taken at once would only bring the next loss nearer.
-    async fn has_room_for_snapshot(&self, reason: SnapshotReason) -> bool {
+    async fn has_room_for_snapshot(&mut self, reason: SnapshotReason) -> bool {
         let bytes = self.table_bytes / 3;
         let bytes = match reason {
             SnapshotReason::Elision => bytes.max(self.budget_bytes / 4),
             _ => bytes,
         };
-        self.spool.has_room_for(bytes).await
+        let free = self.spool.room_bytes().await;
+        let waits = (free < bytes).then(|| {
+            format!("snapshot waits: needs {bytes} bytes, {free} free until the hub has acknowledged more")
+        });
+        let has_room = waits.is_none();
+        // With room it waits no more once it is taken: its own records may fill it again.
+        if !has_room {
+            self.snapshot_waits(waits);
+        }
+        has_room
+    }
+
+    fn snapshot_waits(&mut self, waits: Option<String>) {
+        self.snapshot_waits = waits;
+        if self.is_sealed() {
+            self.tell_spool_health();
+        }
+    }
+
+    /// A snapshot that waits is no reason not to be ready.
+    pub(super) fn tell_spool_health(&self) {
+        match &self.snapshot_waits {
+            Some(waits) => self.health.set_optional("spool", false, waits.clone()),
+            None => self.health.set("spool", true, ""),
+        }
     }
 
     async fn snapshot(&mut self, reason: SnapshotReason, indexed: &Indexed) -> Result<u64, Failed> {

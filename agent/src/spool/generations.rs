@@ -344,13 +344,13 @@ impl<V: Volume> Spool for Generations<V> {
         Ok(())
     }
 
-    fn has_room_for(&self, bytes: u64) -> bool {
+    fn room_bytes(&self) -> u64 {
         let may_go = self.ledger.acked.seq.min(self.ledger.checkpoint);
         let drained = self.ledger.generations.values();
         let drained = drained.filter(|g| g.sealed && g.last_seq() <= may_go);
         let freeable: u64 = drained.map(|g| g.bytes).sum();
         let used = self.ledger.bytes(None) - freeable;
-        used + bytes + self.limits.reserved_bytes() <= self.limits.budget_bytes
+        self.limits.budget_bytes.saturating_sub(used + self.limits.reserved_bytes())
     }
 
     fn chain_at(&mut self, seq: u64) -> Result<Option<Digest>, Error> {

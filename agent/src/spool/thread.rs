@@ -68,7 +68,7 @@ enum Command {
     Read(u64, Limit, Answer<Result<Vec<Item>, Error>>),
     Acknowledge(Anchor, Answer<Result<(), Error>>),
     Checkpointed(u64),
-    HasRoom(u64, Answer<bool>),
+    Room(Answer<u64>),
     ChainAt(u64, Answer<Result<Option<Digest>, Error>>),
     Trim,
     NewEpoch(Answer<Result<Anchor, Error>>),
@@ -154,8 +154,8 @@ impl Handle {
         let _ = self.commands.send(Command::Checkpointed(seq)).await;
     }
 
-    pub async fn has_room_for(&self, bytes: u64) -> bool {
-        self.ask(|answer| Command::HasRoom(bytes, answer)).await.unwrap_or(false)
+    pub async fn room_bytes(&self) -> u64 {
+        self.ask(Command::Room).await.unwrap_or(0)
     }
 
     pub async fn chain_at(&self, seq: u64) -> Result<Option<Digest>, Error> {
@@ -208,8 +208,8 @@ impl Owner {
                     drop(answer.send(done));
                 }
                 Command::Checkpointed(seq) => drop(self.spool.checkpointed(seq)),
-                Command::HasRoom(bytes, answer) => {
-                    let _ = answer.send(self.spool.has_room_for(bytes));
+                Command::Room(answer) => {
+                    let _ = answer.send(self.spool.room_bytes());
                 }
                 Command::ChainAt(seq, answer) => drop(answer.send(self.spool.chain_at(seq))),
                 Command::Trim => {
