@@ -6,6 +6,9 @@ pub const MAX_SLUG_BYTES: usize = 63;
 pub const MAX_FINDINGS_PER_VERDICT: usize = 20;
 /// One encoded record. Further verdicts of the subject go into further records.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
+/// One encoded record of those kinds that list a whole policy set: Bundle and SnapshotEnd. Some 2,500
+/// bindings; a batch of others before it, sealed at 256 KiB, and one of these fit the body of a batch.
+pub const MAX_SET_RECORD_BYTES: usize = 512 * 1024;
 /// A message of a finding, verdict or error, after redaction.
 pub const MAX_MESSAGE_BYTES: usize = 1024;
 /// A patch of a finding as JSON text; a larger one is left out.

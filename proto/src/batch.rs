@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use provost_model::limits::{
-    MAX_BATCH_BODY_BYTES, MAX_BATCH_RECORDS, MAX_MESSAGE_ON_WIRE_BYTES, MAX_RECORD_BYTES,
+    MAX_BATCH_BODY_BYTES, MAX_BATCH_RECORDS, MAX_MESSAGE_ON_WIRE_BYTES, MAX_SET_RECORD_BYTES,
 };
 use provost_model::record::Elision;
 use provost_model::{ClusterId, Digest, InstanceId};
@@ -166,7 +166,8 @@ fn item_from_wire(wire: v1::BatchItem) -> Result<Item, Error> {
     use v1::batch_item::Item as Wire;
     Ok(match required("batch.item", wire.item)? {
         Wire::Record(bytes) => {
-            within("record", bytes.len(), MAX_RECORD_BYTES)?;
+            // Which kind it is, and whether it may be that large, is seen when it is decoded.
+            within("record", bytes.len(), MAX_SET_RECORD_BYTES)?;
             Item::Record(bytes)
         }
         Wire::Elision(wire) => Item::Elision(elision::from_wire(wire)?),

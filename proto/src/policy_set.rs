@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use provost_model::binding::{Origin, PolicySet, PolicySetEntry};
-use provost_model::limits::MAX_RECORD_BYTES;
+use provost_model::limits::MAX_SET_RECORD_BYTES;
 use provost_model::{Action, Digest, FailMode, Severity};
 
 use crate::enums::Word as _;
@@ -30,7 +30,7 @@ pub fn digest(set: &PolicySet) -> Digest {
 
 /// Refuses a set that is not sorted by policy, then binding, each pair once.
 pub fn decode(bytes: &[u8]) -> Result<PolicySet, Error> {
-    within("policy_set", bytes.len(), MAX_RECORD_BYTES)?;
+    within("policy_set", bytes.len(), MAX_SET_RECORD_BYTES)?;
     let wire: v1::PolicySet = decode_message("policy set", bytes)?;
     let entries =
         wire.entries.into_iter().map(entry_from_wire).collect::<Result<Vec<_>, Error>>()?;

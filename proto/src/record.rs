@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use provost_model::Outcome;
 use provost_model::id::{BootId, SnapshotId};
-use provost_model::limits::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES};
+use provost_model::limits::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_SET_RECORD_BYTES};
 use provost_model::record::{
     AdmissionRecord, BundleEvent, BundleRecord, Class, ClockQuality, FileError, ModeEvent,
     ModeRecord, OutcomeCount, Record, RecordBody, RecordHeader, SnapshotEnd, SnapshotReason,
@@ -25,7 +25,7 @@ const MAX_TRACE_PARENT_BYTES: usize = 128;
 pub const MAX_FILE_ERRORS: usize = 32;
 
 /// The bytes that are hashed, signed, stored and exported. Who makes records keeps them under
-/// [`MAX_RECORD_BYTES`].
+/// [`max_bytes`].
 #[must_use]
 pub fn encode(record: &Record) -> Bytes {
     to_wire(record).encode_to_vec().into()
@@ -38,8 +38,19 @@ pub fn encoded_len(record: &Record) -> usize {
 }
 
 pub fn decode(bytes: &[u8]) -> Result<Record, Error> {
-    within("record", bytes.len(), MAX_RECORD_BYTES)?;
-    from_wire(decode_message("record", bytes)?)
+    within("record", bytes.len(), MAX_SET_RECORD_BYTES)?;
+    let record = from_wire(decode_message("record", bytes)?)?;
+    within("record", bytes.len(), max_bytes(&record.body))?;
+    Ok(record)
+}
+
+/// How long a record of this kind may be.
+#[must_use]
+pub const fn max_bytes(body: &RecordBody) -> usize {
+    match body {
+        RecordBody::Bundle(_) | RecordBody::SnapshotEnd(_) => MAX_SET_RECORD_BYTES,
+        _ => MAX_RECORD_BYTES,
+    }
 }
 
 fn to_wire(record: &Record) -> v1::Record {

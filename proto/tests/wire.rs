@@ -371,6 +371,40 @@ fn policy_sets_round_trip_and_must_be_sorted() {
 }
 
 /// An empty set in force is not "no change".
+/// Only what lists a whole policy set may be longer than 64 KiB, and only so much.
+#[test]
+fn a_long_record_is_one_that_lists_a_set() {
+    let long = |body: RecordBody| {
+        let record = Record { header: header(), body };
+        let bytes = record::encode(&record);
+        (bytes.len(), record::decode(&bytes))
+    };
+    let bundle = |bindings: u32| {
+        let entries = (0..bindings).map(|number| entry("p", &format!("b{number:06}"))).collect();
+        let policy_set = Some(PolicySet { entries });
+        let RecordBody::Bundle(body) =
+            bodies().into_iter().find(|body| matches!(body, RecordBody::Bundle(_))).unwrap()
+        else {
+            unreachable!()
+        };
+        long(RecordBody::Bundle(BundleRecord { policy_set, ..body }))
+    };
+    let (bytes, read) = bundle(1000);
+    assert!(bytes > 64 * 1024 && read.is_ok(), "{bytes} {read:?}");
+    let (bytes, read) = bundle(6000);
+    assert!(bytes > 512 * 1024 && matches!(read, Err(Error::TooLong { .. })), "{bytes}");
+    let passes = VerdictRecord {
+        subject: subject(),
+        attributes: attributes(),
+        verdicts: Vec::new(),
+        passes: (20_000..60_000).collect(),
+        withdrawn: Vec::new(),
+        snapshot: None,
+    };
+    let (bytes, read) = long(RecordBody::Verdict(passes));
+    assert!(bytes > 64 * 1024 && matches!(read, Err(Error::TooLong { .. })), "{bytes}");
+}
+
 #[test]
 fn an_empty_policy_set_survives() {
     let body = RecordBody::Bundle(BundleRecord {

@@ -9,9 +9,13 @@ use provost_bundle::{Bundle, Diagnostic, VerifiedBundle};
 use provost_engine::selftest::{self, TestOutcome};
 use provost_engine::{Cluster, CompiledSet, Options};
 use provost_model::Code;
-use provost_model::limits::MAX_MESSAGE_BYTES;
+use provost_model::limits::{MAX_MESSAGE_BYTES, MAX_SET_RECORD_BYTES};
 use provost_model::record::FileError;
+use provost_proto::policy_set;
 use provost_proto::record::MAX_FILE_ERRORS;
+
+/// Left in the record for what else stands in it.
+const ROOM: usize = 4 * 1024;
 
 /// A bundle that could go into force.
 #[derive(Clone, Debug)]
@@ -81,9 +85,23 @@ pub fn prepare(
         if !set.diagnostics().is_empty() {
             return Err(Refused::diagnostics(Code::CompileFailed, set.diagnostics()));
         }
+        check_size(&set)?;
         run_tests(&bundle)?;
     }
     Ok(Prepared { bundle: Arc::new(bundle), set: Arc::new(set) })
+}
+
+/// The set must fit the record that carries it.
+fn check_size(set: &CompiledSet) -> Result<(), Refused> {
+    let (bytes, most) = (policy_set::encode(set.policy_set()).len(), MAX_SET_RECORD_BYTES - ROOM);
+    if bytes <= most {
+        return Ok(());
+    }
+    let bindings = set.policy_set().entries.len();
+    let message = format!(
+        "its {bindings} bindings in force here take {bytes} bytes, and {most} are the most"
+    );
+    Err(Refused::one(Code::Limit, "", &message))
 }
 
 fn run_tests(bundle: &Bundle) -> Result<(), Refused> {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use provost_engine::CompiledSet;
-use provost_model::limits::MAX_RECORD_BYTES;
 use provost_model::record::{Record, RecordBody, ReportedVerdict, VerdictRecord};
 use provost_model::{Attributes, Digest, Outcome, Subject, Verdict};
-use provost_proto::record::encoded_len;
+use provost_proto::record::{encoded_len, max_bytes};
 
 use super::reported;
 use crate::state::Cell;
@@ -78,7 +77,7 @@ impl Stated {
 /// As many records as it takes; the first has the passes and what was withdrawn.
 #[must_use]
 pub fn split(record: Record) -> Vec<Record> {
-    if encoded_len(&record) + HEADER_BYTES <= MAX_RECORD_BYTES {
+    if fits(&record) {
         return vec![record];
     }
     let Record { header, body: RecordBody::Verdict(mut body) } = record else {
@@ -102,8 +101,16 @@ pub fn split(record: Record) -> Vec<Record> {
     records
 }
 
-/// What is too large by itself loses its patches first, then its last findings; the total stays.
+fn fits(record: &Record) -> bool {
+    encoded_len(record) + HEADER_BYTES <= max_bytes(&record.body)
+}
+
+/// What is too large by itself loses its patches first, then its last findings; the total stays. What
+/// a snapshot did not evaluate loses its details, then its last entries.
 fn shortened(mut record: Record) -> Record {
+    if let RecordBody::SnapshotEnd(_) = &record.body {
+        return shortened_end(record);
+    }
     let verdicts = match &mut record.body {
         RecordBody::Verdict(body) => &mut body.verdicts,
         RecordBody::Admission(body) => &mut body.verdicts,
@@ -112,7 +119,7 @@ fn shortened(mut record: Record) -> Record {
     for finding in verdicts.iter_mut().flat_map(|verdict| &mut verdict.findings) {
         finding.patch = None;
     }
-    while encoded_len(&record) + HEADER_BYTES > MAX_RECORD_BYTES {
+    while !fits(&record) {
         let verdicts = match &mut record.body {
             RecordBody::Verdict(body) => &mut body.verdicts,
             RecordBody::Admission(body) => &mut body.verdicts,
@@ -126,9 +133,32 @@ fn shortened(mut record: Record) -> Record {
     record
 }
 
+fn shortened_end(mut record: Record) -> Record {
+    let mut dropped = 0;
+    while !fits(&record) {
+        let RecordBody::SnapshotEnd(body) = &mut record.body else { break };
+        let all = &mut body.not_evaluated;
+        if all.iter().any(|entry| !entry.detail.is_empty()) {
+            all.iter_mut().for_each(|entry| entry.detail.clear());
+            continue;
+        }
+        let rest = all.len() - all.len() / 8 - 1;
+        if all.is_empty() {
+            break;
+        }
+        dropped += all.len() - rest;
+        all.truncate(rest);
+    }
+    if dropped > 0 {
+        tracing::error!(dropped, "a snapshot does not name all that it did not evaluate");
+    }
+    record
+}
+
 #[cfg(test)]
 mod tests {
     use provost_model::id::BootId;
+    use provost_model::limits::MAX_RECORD_BYTES;
     use provost_model::policy::Checkpoint;
     use provost_model::record::{Class, ClockQuality, RecordHeader};
     use provost_model::subject::ResourceRef;

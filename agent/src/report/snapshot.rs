@@ -16,7 +16,7 @@ use provost_model::{NotEvaluated, Outcome};
 use provost_proto::record::decode;
 
 use super::recorder::Recorder;
-use super::records::Indexed;
+use super::records::{Indexed, split};
 use crate::spool::{self, Room};
 use crate::state::checkpoint::{self, Reader};
 
@@ -127,7 +127,7 @@ impl Recorder {
             counts: counts.into_iter().map(count).collect(),
             not_evaluated: self.not_evaluated(indexed),
         };
-        records.push(Record { header, body: RecordBody::SnapshotEnd(end) });
+        records.extend(split(Record { header, body: RecordBody::SnapshotEnd(end) }));
         self.add(records).await?;
         Ok(subjects)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use provost_bundle::Bundle;
 use provost_bundle::source::from_files;
 use provost_engine::{Cluster, CompiledSet, Evaluator, Limits as EvaluatorLimits, Options};
 use provost_model::policy::Checkpoint;
@@ -28,12 +29,19 @@ use crate::source::manifests::{ManifestsSource, Settings as DirectorySettings};
 use crate::source::{CHANGES_IN_FLIGHT, Source as _};
 use crate::spool::Limits;
 
+mod large;
 mod overflow;
 
 const BOUND: Duration = Duration::from_secs(60);
 
 /// A set with one policy for each label: an object violates it unless it has the label.
 fn set(labels: &[&str]) -> Arc<CompiledSet> {
+    let set = CompiledSet::compile(&bundle(labels), &Cluster::default(), &Options::default());
+    assert!(set.diagnostics().is_empty(), "{:?}", set.diagnostics());
+    Arc::new(set)
+}
+
+fn bundle(labels: &[&str]) -> Bundle {
     let mut files = BTreeMap::new();
     for label in labels {
         let policy = format!(
@@ -59,10 +67,7 @@ violation contains {{"msg": "the label is missing", "path": ["metadata", "labels
         );
         files.insert(format!("tests/label-{label}/policy.rego"), Bytes::from(policy));
     }
-    let bundle = from_files("policies", &files).unwrap().into_bundle();
-    let set = CompiledSet::compile(&bundle, &Cluster::default(), &Options::default());
-    assert!(set.diagnostics().is_empty(), "{:?}", set.diagnostics());
-    Arc::new(set)
+    from_files("policies", &files).unwrap().into_bundle()
 }
 
 fn map(name: &str, labels: &str) -> String {

@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use provost_model::Digest;
-use provost_model::limits::MAX_RECORD_BYTES;
+use provost_model::limits::MAX_SET_RECORD_BYTES;
 use provost_model::record::Class;
 use provost_trust::chain;
 
@@ -25,7 +25,7 @@ const CRC_BYTES: usize = 4;
 pub const PACK_RECORDS: usize = 64;
 /// A pack never claims more than its records can fill.
 const MAX_PACK_BYTES: usize =
-    PACK_RECORDS * (MAX_RECORD_BYTES + FRAME_HEADER_BYTES + CRC_BYTES) * 2;
+    PACK_RECORDS * (MAX_SET_RECORD_BYTES + FRAME_HEADER_BYTES + CRC_BYTES);
 /// Fast and nearly as small as the default on records, which repeat themselves.
 const ZSTD_LEVEL: i32 = 1;
 

@@ -277,3 +277,25 @@ async fn transitions(fleet: &Fleet, cluster: ClusterId) -> usize {
     let store = &fleet.hub.hub.store;
     store.transitions(cluster, &key, &policy, &binding, 100).await.unwrap().len()
 }
+
+/// Guarantee: a bundle with a thousand bindings goes into force, and every verdict of every binding
+/// reaches the hub.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_bindings_are_reported() {
+    let fleet = Fleet::start().await;
+    fleet.write("web.yaml", &pod("web", true));
+    let mut bundle = library().narrowed_to(&["host-network".parse().unwrap()]);
+    bundle.bindings = (0..1000)
+        .map(|number| {
+            let id = format!("binding-{number:04}-{}", "x".repeat(50));
+            serde_json::from_value(serde_json::json!({"id": id, "policy": "host-network"})).unwrap()
+        })
+        .collect();
+    fleet.publish_bundle(&bundle, 1).await;
+    let running = fleet.agent(Some(&fleet.token().await)).await;
+    running.active(1).await;
+    fleet.shows(&[("host-network", "web"); 1000]).await;
+    fleet.settled(&running).await;
+    running.stop().await;
+    fleet.stop().await;
+}
