@@ -354,7 +354,7 @@ fn limits_and_unknown_words_are_refused_by_field() {
         labels.extend((0..16).map(|n| (n.to_string(), String::new())));
     });
     assert!(matches!(labels, Error::TooLong { field: "attributes.labels", .. }));
-    let error = record::decode(&vec![0; 64 * 1024 + 1]).unwrap_err();
+    let error = record::decode(&vec![0; 512 * 1024 + 1]).unwrap_err();
     assert!(matches!(error, Error::TooLong { field: "record", .. }));
 }
 

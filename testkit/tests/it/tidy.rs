@@ -31,6 +31,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "agent/src/admission",
             "agent/src/status.rs",
             "runtime/src/admin.rs",
+            "runtime/src/web.rs",
             "testkit/",
         ],
     ),
