@@ -16,6 +16,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod operate;
 pub mod refusal;
+pub mod retention;
 pub mod run;
 pub mod session;
 pub mod stamp;

@@ -25,6 +25,7 @@ use bound::Listeners;
 use data_folder::DataFolder;
 
 use crate::hub::{Hub, Settings};
+use crate::retention;
 use crate::session;
 use crate::store::{Identity as _, SqliteStore};
 
@@ -76,6 +77,8 @@ async fn start_within(config: &Config, clock: SharedClock, tasks: Tasks) -> Resu
     let slot = ca::hub_certificate(&hub.keys.ca, &hub.trust_domain, &*clock)?;
     let keep = ca::keep_certificate(Arc::clone(&hub), slot.clone(), shutdown.clone());
     tasks.spawn("hub certificate", OnEnd::Log, keep);
+    let keep = retention::keep(Arc::clone(&hub), shutdown.clone());
+    tasks.spawn_infallible("retention", OnEnd::Log, keep);
     session::server::start(&hub, &slot, listeners.agents, &tasks)?;
     api_listener::serve_api(&hub, &config.api, listeners.api, &tasks)?;
     let health = Health::new();

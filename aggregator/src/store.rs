@@ -19,6 +19,7 @@ pub mod history;
 pub mod identity;
 pub mod logins;
 pub mod reports;
+pub mod retention;
 pub mod rollups;
 pub(crate) mod sql;
 pub mod sqlite;
@@ -33,18 +34,28 @@ pub use history::History;
 pub use identity::Identity;
 pub use logins::Logins;
 pub use reports::Reports;
+pub use retention::Retention;
 pub use rollups::Rollups;
 pub use sqlite::SqliteStore;
 pub use verdicts::Verdicts;
 
 /// Everything together; what the rest of the hub holds is an `Arc<dyn Store>`.
 pub trait Store:
-    Identity + Reports + Bundles + Rollups + Access + Findings + Verdicts + History + Logins
+    Identity + Reports + Bundles + Rollups + Access + Findings + Verdicts + History + Logins + Retention
 {
 }
 
 impl<T> Store for T where
-    T: Identity + Reports + Bundles + Rollups + Access + Findings + Verdicts + History + Logins
+    T: Identity
+        + Reports
+        + Bundles
+        + Rollups
+        + Access
+        + Findings
+        + Verdicts
+        + History
+        + Logins
+        + Retention
 {
 }
 

@@ -16,6 +16,7 @@ mod load;
 mod logins;
 mod read;
 mod reports;
+mod retention;
 mod rollups;
 mod row;
 mod verdicts;

@@ -43,6 +43,7 @@ conformance!(sqlite, super::sqlite_store:
         a_join_counter_that_forks_quarantines,
         who_is_released_comes_back_with_any_counter_once,
         a_renewal_leaves_its_audit_row,
+        what_is_long_over_is_forgotten,
         decisions_leave_audit_rows,
     }
     chains {

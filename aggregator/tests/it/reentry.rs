@@ -8,6 +8,7 @@ use provost_aggregator::ca::HubKeys;
 use provost_aggregator::enrol::{self, ApprovalRequest};
 use provost_aggregator::hub::{Hub, Settings};
 use provost_aggregator::refusal::Refusal;
+use provost_aggregator::retention;
 use provost_aggregator::store::identity::{Approval, HelloFacts};
 use provost_aggregator::store::{Actor, Error, SqliteStore};
 use provost_aggregator::tokens::{self, TokenRequest};
@@ -241,6 +242,18 @@ async fn an_operators_grant_is_not_the_hubs_to_change() {
     assert_eq!(site.reenter().await.unwrap_err().code, Code::NeedsApproval);
     let kept = site.hub.store.instance(cluster, site.instance).await.unwrap().unwrap();
     assert_eq!(kept.report_key, *granted.public().as_bytes(), "nothing changed");
+}
+
+/// Scenario: a cluster is away for so long that the hub forgets its certificates. Guarantee: that opens no way back
+/// without a person.
+#[tokio::test]
+async fn forgetting_certificates_lets_nobody_in() {
+    let mut site = Site::new().await;
+    assert_eq!(site.reenter().await.unwrap().status, Status::Issued);
+    site.manual.advance(DAY * 200);
+    let swept = retention::sweep(&site.hub).await.unwrap();
+    assert_eq!((swept.certificates, swept.reentry_nonces, swept.tokens), (1, 1, 1));
+    assert_eq!(site.reenter().await.unwrap().status, Status::Pending);
 }
 
 /// Scenario: an old identity key comes back under a fresh instance id. Guarantee: the thirty days are the cluster's, and

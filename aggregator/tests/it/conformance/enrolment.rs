@@ -4,6 +4,7 @@ use provost_aggregator::store::Error;
 use provost_aggregator::store::identity::{
     Approval, ClusterStatus, Enrolled, HelloFacts, IssuedCertificate, Reentered, Reentry,
 };
+use provost_aggregator::store::retention::{Cutoffs, Swept};
 use provost_model::{ClusterId, Digest, InstanceId, Labels};
 
 use super::{Fixture, actor, cluster, enrolment, token};
@@ -153,6 +154,53 @@ pub async fn a_renewal_leaves_its_audit_row(fixture: Fixture) {
     assert_eq!((entry.action.as_str(), entry.at_ms), ("certificate.renew", 7));
     assert_eq!(entry.detail, "serial 02");
     assert_eq!(entry.target, format!("{}/{}", chain.cluster, chain.instance));
+}
+
+/// Guarantee: what ended before its cutoff goes and nothing else does; the newest certificate of a cluster stays whatever
+/// its age, and so do clusters, batches and the audit log.
+pub async fn what_is_long_over_is_forgotten(fixture: Fixture) {
+    let store = &*fixture.store;
+    let mut chain = cluster(store, 1).await;
+    store.ingest(&chain.stored(vec![crate::chain::activated()]), 1).await.unwrap();
+    for (serial, not_after_ms) in [("01", 100), ("02", 200), ("03", 300)] {
+        let certificate = IssuedCertificate {
+            serial: serial.to_owned(),
+            cluster: chain.cluster,
+            instance: chain.instance,
+            spki: Digest::of(serial.as_bytes()),
+            issued_at_ms: 1,
+            not_after_ms,
+            renews: false,
+        };
+        store.certificate_issued(&certificate).await.unwrap();
+    }
+    let identity_key = store.cluster(chain.cluster).await.unwrap().unwrap().identity_key;
+    let reentry = |nonce: &[u8]| Reentry {
+        identity_key,
+        instance: chain.instance,
+        report_key: *chain.key.public().as_bytes(),
+        join_counter: 1,
+        nonce: Digest::of(nonce),
+        admit_new_instance: true,
+    };
+    store.reenter(&reentry(b"old"), 100).await.unwrap();
+    store.reenter(&reentry(b"new"), 200).await.unwrap();
+    // Unused, and over at 10 000 ms; the cluster's own was used at 1 ms.
+    token(store, "unused").await;
+    let audited = store.audit_log(None, 100).await.unwrap().len();
+    let cutoffs =
+        |at| Cutoffs { reentry_nonces_ms: at, certificates_ms: at, sessions_ms: at, tokens_ms: at };
+    let swept = store.sweep(&cutoffs(150)).await.unwrap();
+    assert_eq!(swept, Swept { reentry_nonces: 1, certificates: 1, sessions: 0, tokens: 1 });
+    let replayed = store.reenter(&reentry(b"new"), 201).await.unwrap();
+    assert!(matches!(replayed, Reentered::Replayed), "{replayed:?}");
+    let swept = store.sweep(&cutoffs(1_000_000)).await.unwrap();
+    assert_eq!(swept, Swept { reentry_nonces: 1, certificates: 1, sessions: 0, tokens: 1 });
+    let left = store.certificates(chain.cluster).await.unwrap();
+    assert_eq!(left.iter().map(|row| row.serial.as_str()).collect::<Vec<_>>(), ["03"]);
+    assert_eq!(store.batches(chain.cluster, None, 9).await.unwrap().len(), 1);
+    assert_eq!(store.audit_log(None, 100).await.unwrap().len(), audited);
+    assert_eq!(store.sweep(&cutoffs(1_000_000)).await.unwrap(), Swept::default());
 }
 
 fn hello(cluster: ClusterId, instance: InstanceId) -> HelloFacts {
