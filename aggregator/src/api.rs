@@ -14,6 +14,7 @@ pub mod gate;
 pub mod hub;
 pub mod openapi;
 pub mod page;
+pub mod parameters;
 pub mod ports;
 pub mod problem;
 pub mod query;

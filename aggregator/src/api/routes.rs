@@ -1,7 +1,10 @@
 //! The one way a route comes into being: with the access it needs.
 //!
 //! Invariant: a handler cannot be mounted without saying who may call it, and the list of routes
-//! that a test walks is the list that the router was built from.
+//! that a test walks is the list that the router was built from. A route of the API takes the query
+//! parameters that its OpenAPI operation names, and refuses others.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -13,6 +16,7 @@ use axum::routing::{MethodFilter, on};
 use provost_model::Code;
 
 use super::hub::Hub;
+use super::parameters;
 use super::problem::Problem;
 use crate::auth::{Principal, Role};
 
@@ -93,6 +97,14 @@ impl Table {
         T: 'static,
     {
         let mut route = on(filter, handler);
+        // Inside the check of roles: who may not call a route learns nothing of it.
+        if let Some(known) = parameters::known(&method, path) {
+            let known: Arc<[String]> = known.into();
+            route = route.layer(middleware::from_fn(move |request, next| {
+                let known = Arc::clone(&known);
+                async move { parameters::check(&known, request, next).await }
+            }));
+        }
         if let Access::Needs(role) = access {
             route =
                 route.layer(middleware::from_fn(move |request, next| require(role, request, next)));

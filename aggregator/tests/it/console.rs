@@ -7,3 +7,4 @@ mod html;
 mod http;
 mod numbers;
 mod pages;
+mod parameters;

@@ -14,7 +14,7 @@ use super::html::hidden;
 use super::http::{Answer, get, post, request};
 
 /// A path with something in place of each parameter.
-fn filled(path: &str) -> String {
+pub fn filled(path: &str) -> String {
     path.replace("{cluster}", &"a".repeat(32))
         .replace("{instance}", &"b".repeat(32))
         .replace("{binding}", "default")
