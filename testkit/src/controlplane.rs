@@ -1,6 +1,10 @@
-//! A real Kubernetes control plane for a test: `testkit/controlplane`, or with
-//! `PROVOST_TEST_CLUSTER=KUBECONFIG` the one that `KUBECONFIG` names.
+//! A real Kubernetes control plane for a test: the cluster of `KUBECONFIG` or the binaries of
+//! `KUBEBUILDER_ASSETS` where they are set, else `testkit/controlplane`.
 
+mod assets;
+mod choice;
+
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,43 +13,76 @@ use anyhow::{Context as _, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tempfile::TempDir;
 
+use self::assets::Assets;
+use self::choice::{Choice, Wishes};
 use crate::available;
 
 /// Lives as long as this value; its folder goes with it.
 pub struct ControlPlane {
     kubeconfig: PathBuf,
     own: Option<Own>,
+    /// Of a shared cluster: one test at a time, because manifests name their namespaces.
+    _turn: Option<File>,
 }
 
 struct Own {
-    program: PathBuf,
+    program: Program,
     folder: TempDir,
-    child: Option<Child>,
+    running: Option<Running>,
+}
+
+enum Program {
+    /// etcd and API server in one.
+    One(PathBuf),
+    Assets(Assets),
+}
+
+enum Running {
+    One(Child),
+    Assets(assets::Running),
 }
 
 impl ControlPlane {
     /// None where there is no control plane to be had; that has been said then.
     pub fn start() -> anyhow::Result<Option<Self>> {
-        // The tests make namespaces and register a webhook: a cluster that happens to be configured
-        // is not touched unless that is said.
-        let wanted = available::setting("PROVOST_TEST_CLUSTER").as_deref() == Some("KUBECONFIG");
-        if let Some(kubeconfig) = available::setting("KUBECONFIG").filter(|_| wanted) {
-            return Ok(Some(Self { kubeconfig: kubeconfig.into(), own: None }));
+        let (choice, said) = Wishes::of_environment().choose()?;
+        if let Some(said) = said {
+            available::say(&said);
         }
-        let Some(program) =
-            available::from_environment("PROVOST_CONTROLPLANE", "a real API server")
-        else {
-            return Ok(None);
+        let bin = match choice {
+            Choice::Kubeconfig(kubeconfig) => {
+                let turn = std::env::temp_dir().join("provost-test-cluster.lock");
+                let turn = File::create(turn).context("a lock")?;
+                turn.lock().context("a turn on the shared cluster")?;
+                return Ok(Some(Self { kubeconfig, own: None, _turn: Some(turn) }));
+            }
+            Choice::Assets(bin) => Some(bin),
+            Choice::Own => None,
         };
         let folder = tempfile::tempdir().context("a folder for the control plane")?;
-        let child = Some(spawn(&program, folder.path())?);
+        let program = match bin {
+            Some(bin) => Program::Assets(Assets::prepare(&bin, folder.path())?),
+            None => {
+                let found =
+                    available::from_environment("PROVOST_CONTROLPLANE", "a real API server");
+                let Some(program) = found else { return Ok(None) };
+                Program::One(program)
+            }
+        };
+        let running = Some(program.start(folder.path())?);
         let kubeconfig = folder.path().join("kubeconfig");
-        Ok(Some(Self { kubeconfig, own: Some(Own { program, folder, child }) }))
+        Ok(Some(Self { kubeconfig, own: Some(Own { program, folder, running }), _turn: None }))
     }
 
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Others use it too: it holds more than one test's objects, and is left as it was found.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.own.is_none()
     }
 
     /// Stops the API server as a crash would. False where it is not ours to stop.
@@ -60,23 +97,40 @@ impl ControlPlane {
     pub fn restart(&mut self) -> anyhow::Result<()> {
         let Some(own) = &mut self.own else { bail!("not our control plane") };
         own.stop();
-        own.child = Some(spawn(&own.program, own.folder.path())?);
+        own.running = Some(own.program.start(own.folder.path())?);
         Ok(())
     }
 }
 
 /// A client with everything allowed.
 pub async fn client(plane: &ControlPlane) -> anyhow::Result<kube::Client> {
-    let file = Kubeconfig::read_from(plane.kubeconfig())?;
+    client_of(plane.kubeconfig()).await
+}
+
+pub(crate) async fn client_of(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
+    let file = Kubeconfig::read_from(kubeconfig)?;
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
     Ok(kube::Client::try_from(config)?)
 }
 
+impl Program {
+    fn start(&self, folder: &Path) -> anyhow::Result<Running> {
+        Ok(match self {
+            Self::One(program) => Running::One(spawn(program, folder)?),
+            Self::Assets(assets) => Running::Assets(assets.start(folder)?),
+        })
+    }
+}
+
 impl Own {
     fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
+        match self.running.take() {
+            Some(Running::One(mut child)) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Some(Running::Assets(running)) => running.stop(),
+            None => {}
         }
     }
 }
@@ -89,7 +143,7 @@ impl Drop for Own {
 
 /// Returns once the API server answers. Its standard input is ours: when we die, it ends.
 fn spawn(program: &Path, folder: &Path) -> anyhow::Result<Child> {
-    let log = std::fs::File::create(folder.join("log")).context("the control plane's log")?;
+    let log = File::create(folder.join("log")).context("the control plane's log")?;
     let mut child = Command::new(program)
         .arg("--data")
         .arg(folder)

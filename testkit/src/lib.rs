@@ -4,3 +4,4 @@
 
 pub mod available;
 pub mod controlplane;
+pub mod marked;

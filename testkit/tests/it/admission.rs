@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
 use kube::discovery::{ApiResource, Discovery, Scope};
 use kube::{Api, Client};
@@ -23,6 +22,7 @@ use provost_runtime::tasks::Tasks;
 use provost_runtime::tls::install_crypto_provider;
 use provost_testkit::available;
 use provost_testkit::controlplane::{ControlPlane, client};
+use provost_testkit::marked::Run;
 use serde::Deserialize as _;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -47,6 +47,9 @@ struct Webhook {
     set: Arc<CompiledSet>,
     shutdown: Shutdown,
     kube: Client,
+    run: Run,
+    /// Of the registration.
+    name: String,
     _sets: watch::Sender<Arc<CompiledSet>>,
     _folder: tempfile::TempDir,
 }
@@ -56,7 +59,10 @@ impl Webhook {
         install_crypto_provider();
         let set = Arc::new(library());
         let (keep, sets) = watch::channel(Arc::clone(&set));
-        let evaluator = Evaluator::start(&sets, Limits::default()).expect("two lanes");
+        // On a busy machine a policy that ran out of time would have no verdict to compare.
+        let mut limits = Limits::default();
+        limits.admission.time_limit = LIMIT;
+        let evaluator = Evaluator::start(&sets, limits).expect("two lanes");
         let clock = System::shared();
         let folder = tempfile::tempdir().expect("a folder");
         let now = i64::try_from(clock.wall_secs()).expect("a time");
@@ -73,19 +79,29 @@ impl Webhook {
             ca_pem: certificate.ca_pem().to_owned(),
             excluded_namespaces: vec!["provost-system".to_owned()],
         };
-        let document = serde_json::from_value(registration.document(&set)).expect("a registration");
+        let run = Run::new(kube.clone()).await.expect("a run");
+        let name = format!("provost-test-{}", run.id);
+        let mut document = registration.document(&set);
+        // Nothing but the objects of this test: others may use the cluster too.
+        document["metadata"]["name"] = json!(name);
+        document["webhooks"][0]["objectSelector"] = run.selector();
+        run.mark(&mut document);
+        let document = serde_json::from_value(document).expect("a registration");
         let api: Api<ValidatingWebhookConfiguration> = Api::all(kube.clone());
         api.create(&PostParams::default(), &document).await.expect("registered");
-        let webhook = Self { set, shutdown, kube, _sets: keep, _folder: folder };
+        let webhook = Self { set, shutdown, kube, run, name, _sets: keep, _folder: folder };
         webhook.until_asked().await;
         webhook
     }
 
     /// Nobody is asked at an address where nobody answers any more.
-    async fn stop(self) {
+    async fn stop(self, plane: &ControlPlane) {
         let api: Api<ValidatingWebhookConfiguration> = Api::all(self.kube.clone());
-        api.delete("provost", &DeleteParams::default()).await.expect("unregistered");
+        api.delete(&self.name, &DeleteParams::default()).await.expect("unregistered");
         self.shutdown.trigger();
+        if plane.is_shared() {
+            self.run.remove().await.expect("removed");
+        }
     }
 
     /// The API server takes a moment to ask a webhook that was just registered.
@@ -113,7 +129,9 @@ impl Webhook {
             "" => Api::all_with(self.kube.clone(), resource),
             namespace => Api::namespaced_with(self.kube.clone(), namespace, resource),
         };
-        let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
+        let mut object = object.clone();
+        self.run.mark(&mut object);
+        let object: DynamicObject = serde_json::from_value(object).expect("an object");
         let parameters = PostParams { dry_run: true, ..PostParams::default() };
         api.create(&parameters, &object).await.map(drop)
     }
@@ -140,19 +158,6 @@ fn refused(error: &kube::Error) -> Option<BTreeSet<String>> {
     let kube::Error::Api(status) = error else { return None };
     let (_, reasons) = status.message.split_once("refused by policy:\n")?;
     Some(reasons.lines().filter(|line| line.starts_with('[')).map(str::to_owned).collect())
-}
-
-async fn ensure_namespaces(kube: &Client, names: impl Iterator<Item = String>) {
-    let api: Api<Namespace> = Api::all(kube.clone());
-    for name in names.collect::<BTreeSet<_>>() {
-        let namespace =
-            serde_json::from_value(json!({"metadata": {"name": name}})).expect("a namespace");
-        match api.create(&PostParams::default(), &namespace).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(error) => panic!("namespace {name}: {error}"),
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -185,7 +190,9 @@ async fn compare(
         }
         Class::NotEvaluated { .. } => None,
     });
-    ensure_namespaces(&webhook.kube, namespaces).await;
+    for namespace in namespaces {
+        webhook.run.namespace(&namespace).await.expect("a namespace");
+    }
     for document in &loaded.documents {
         let Class::Resource(resource) = &document.class else { continue };
         // Made above, so that the objects in it have a place.
@@ -256,7 +263,8 @@ async fn admission_says_of_every_document_what_scan_says() {
         ));
         assert!(tally.differ.is_empty(), "{}", tally.differ.join("\n"));
         assert!(tally.compared > 5 && tally.violations > 0, "{tally:?}");
-        assert!(tally.refused.is_empty(), "{:#?}", tally.refused);
+        // Other people's clusters refuse for reasons of their own.
+        assert!(plane.is_shared() || tally.refused.is_empty(), "{:#?}", tally.refused);
     }
-    webhook.stop().await;
+    webhook.stop(&plane).await;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use provost_agent::cluster::{ClusterSource, Settings};
@@ -13,6 +13,7 @@ use provost_agent::source::{CHANGES_IN_FLIGHT, Change, Scope, Source as _};
 use provost_engine::{Cluster, CompiledSet, Options};
 use provost_runtime::shutdown::Shutdown;
 use provost_testkit::controlplane::{ControlPlane, client};
+use provost_testkit::marked::Run;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
@@ -125,43 +126,43 @@ fn service(name: &str) -> Service {
 async fn a_cluster_is_listed_watched_and_found_again_after_a_crash() {
     let Some(mut plane) = ControlPlane::start().expect("a control plane") else { return };
     let kube = client(&plane).await.expect("a client");
-    let space = "source-test";
-    let namespaces: Api<Namespace> = Api::all(kube.clone());
-    let namespace =
-        serde_json::from_value(json!({"metadata": {"name": space}})).expect("a namespace");
-    namespaces.create(&PostParams::default(), &namespace).await.expect("created");
-    let services: Api<Service> = Api::namespaced(kube.clone(), space);
-    let maps: Api<ConfigMap> = Api::namespaced(kube.clone(), space);
+    let run = Run::new(kube.clone()).await.expect("a run");
+    // A name of its own: other tests' services of these names may stand in the same cluster.
+    let space = format!("source-{}", run.id);
+    run.namespace(&space).await.expect("a namespace");
+    let named = |name: &str| format!("{space}/{name}");
+    let (first, second, third) = (named("first"), named("second"), named("third"));
+    let services: Api<Service> = Api::namespaced(kube.clone(), &space);
+    let maps: Api<ConfigMap> = Api::namespaced(kube.clone(), &space);
     services.create(&PostParams::default(), &service("first")).await.expect("created");
     let map = serde_json::from_value(json!({"metadata": {"name": "map"}})).expect("a map");
     maps.create(&PostParams::default(), &map).await.expect("created");
 
     let mut running = Running::start(&plane).await;
     running.until("the first listing", |seen| seen.complete == 1).await;
-    assert!(running.seen.exist.contains("source-test/first"));
-    assert!(!running.seen.exist.contains("source-test/map"), "no policy asked for it");
+    assert!(running.seen.exist.contains(&first));
+    assert!(!running.seen.exist.contains(&named("map")), "no policy asked for it");
     assert_eq!(running.seen.unavailable, BTreeSet::from(["Gadget".to_owned()]));
 
     services.create(&PostParams::default(), &service("second")).await.expect("created");
-    running.until("a creation", |seen| seen.exist.contains("source-test/second")).await;
+    running.until("a creation", |seen| seen.exist.contains(&second)).await;
     let labels = json!({"metadata": {"labels": {"a": "b"}}});
     services
         .patch("second", &PatchParams::default(), &Patch::Merge(&labels))
         .await
         .expect("patched");
     services.delete("first", &DeleteParams::default()).await.expect("deleted");
-    running.until("a deletion", |seen| !seen.exist.contains("source-test/first")).await;
+    running.until("a deletion", |seen| !seen.exist.contains(&first)).await;
 
     if plane.kill() {
         plane.restart().expect("it comes back");
         services.create(&PostParams::default(), &service("third")).await.expect("created");
-        running
-            .until("a creation after the crash", |seen| seen.exist.contains("source-test/third"))
-            .await;
+        running.until("a creation after the crash", |seen| seen.exist.contains(&third)).await;
         services.delete("second", &DeleteParams::default()).await.expect("deleted");
-        running
-            .until("a deletion after the crash", |seen| !seen.exist.contains("source-test/second"))
-            .await;
+        running.until("a deletion after the crash", |seen| !seen.exist.contains(&second)).await;
     }
     running.shutdown.trigger();
+    if plane.is_shared() {
+        run.remove().await.expect("removed");
+    }
 }

@@ -22,6 +22,8 @@ use provost_runtime::shutdown::Shutdown;
 use provost_runtime::tasks::Tasks;
 use provost_trust::{KeyPair, Role, Root, Timestamp};
 
+use crate::api::Api;
+
 /// No step of a test waits longer.
 const BOUND: Duration = Duration::from_secs(120);
 const DAY_S: i64 = 86_400;
@@ -109,6 +111,11 @@ impl Fleet {
             root_sha256: self.root.payload_digest(),
             secret: created.secret,
         }
+    }
+
+    /// The hub's REST API.
+    pub fn api(&self) -> Api {
+        Api::of(self.hub.addresses.api, &self.folder.path().join("hub"))
     }
 
     fn manifests(&self) -> std::path::PathBuf {

@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod api;
 mod cluster_source;
 mod fleet;
 mod library;

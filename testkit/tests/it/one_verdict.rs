@@ -5,30 +5,22 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::GroupVersionKind;
-use kube::discovery::{ApiResource, Discovery, Scope};
 use kube::{Api, Client};
 use provost_agent::config::{Cluster as ClusterSettings, Source};
-use provost_aggregator::store::findings::FindingFilter;
-use provost_aggregator::store::verdicts::VerdictFilter;
 use provost_engine::{Cluster, CompiledSet, Object, Options, Review};
 use provost_manifests::{Class, Document, Options as LoadOptions, Resource, load};
 use provost_model::policy::Checkpoint;
-use provost_testkit::available;
 use provost_testkit::controlplane::{ControlPlane, client};
+use provost_testkit::marked::{Applied, Key, Run};
+use provost_testkit::{available, marked};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
+use crate::api::Api as HubApi;
 use crate::fleet::{Fleet, library};
 
 const BOUND: Duration = Duration::from_secs(120);
-/// Above what the fixtures and the corpus come to.
-const ALL_ROWS: u32 = 100_000;
-
-/// (kind, namespace, name)
-type Key = (String, String, String);
 
 /// What is known of some subjects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,13 +50,14 @@ impl Picture {
 
 /// Objects put into the API server, and what a scan says of their files.
 struct World {
-    kube: Client,
-    discovery: Discovery,
+    run: Run,
     set: CompiledSet,
     subjects: BTreeSet<Key>,
     scan: Picture,
-    /// Not served, or refused by the API server: listed, not compared.
-    left_out: Vec<String>,
+    /// By root: kinds that are not served. Listed, not compared.
+    not_served: BTreeSet<(String, String)>,
+    /// Not taken by the API server, and why. Listed, not compared.
+    refused: Vec<String>,
 }
 
 fn key(resource: &Resource) -> Key {
@@ -73,74 +66,42 @@ fn key(resource: &Resource) -> Key {
 
 impl World {
     async fn new(kube: Client) -> Self {
-        let discovery = Discovery::new(kube.clone()).run().await.expect("discovery");
+        let run = Run::new(kube).await.expect("a run");
         let set = CompiledSet::compile(&library(), &Cluster::default(), &Options::default());
-        let (subjects, scan, left_out) = Default::default();
-        Self { kube, discovery, set, subjects, scan, left_out }
+        let (subjects, scan, not_served, refused) = Default::default();
+        Self { run, set, subjects, scan, not_served, refused }
     }
 
-    async fn apply(&mut self, root: &Path, space: &str) {
-        self.namespace(space).await;
+    async fn apply(&mut self, root: &Path, name: &str) {
+        let space = format!("from-{name}");
+        self.run.namespace(&space).await.expect("a namespace");
         let options = LoadOptions {
             paths: vec![root.to_owned()],
-            namespace: Some(space.to_owned()),
+            namespace: Some(space),
             ..LoadOptions::default()
         };
         let loaded = load(&options);
         assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
         for document in &loaded.documents {
             let Class::Resource(resource) = &document.class else { continue };
-            self.namespace(&resource.namespace).await;
-            if let Some(words) = self.create(document, resource).await {
-                self.left_out.push(format!("{} {}: {words}", resource.gvk.kind, resource.name));
-            } else {
-                self.note(document, resource);
+            let (gvk, space) = (&resource.gvk, &resource.namespace);
+            self.run.namespace(space).await.expect("a namespace");
+            let object = Value::deserialize(&document.node).expect("JSON");
+            let applied = self.run.apply(&gvk.group, &gvk.version, &gvk.kind, space, object).await;
+            let subject = format!("{name}: {} {space}/{}", gvk.kind, resource.name);
+            match applied.expect("an answer") {
+                Applied::Yes => self.note(document, resource),
+                Applied::NotServed => {
+                    self.not_served.insert((name.to_owned(), gvk.kind.clone()));
+                }
+                Applied::Taken => self.refused.push(format!("{subject} is somebody else's")),
+                Applied::Refused(words) => self.refused.push(format!("{subject}: {words}")),
             }
         }
     }
 
-    async fn namespace(&self, name: &str) {
-        if name.is_empty() {
-            return;
-        }
-        let api: Api<Namespace> = Api::all(self.kube.clone());
-        let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).expect("one");
-        match api.create(&PostParams::default(), &namespace).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(error) => panic!("namespace {name}: {error}"),
-        }
-    }
-
-    fn api(
-        &self,
-        kind: &str,
-        group: &str,
-        version: &str,
-        namespace: &str,
-    ) -> Option<Api<DynamicObject>> {
-        let gvk = GroupVersionKind::gvk(group, version, kind);
-        let (served, capabilities): (ApiResource, _) = self.discovery.resolve_gvk(&gvk)?;
-        Some(if capabilities.scope == Scope::Namespaced {
-            Api::namespaced_with(self.kube.clone(), namespace, &served)
-        } else {
-            Api::all_with(self.kube.clone(), &served)
-        })
-    }
-
-    /// Why it is not there, where it is not.
-    async fn create(&self, document: &Document, resource: &Resource) -> Option<String> {
-        let gvk = &resource.gvk;
-        let Some(api) = self.api(&gvk.kind, &gvk.group, &gvk.version, &resource.namespace) else {
-            return Some("not served".to_owned());
-        };
-        let value = Value::deserialize(&document.node).expect("JSON");
-        let object: DynamicObject = serde_json::from_value(value).expect("an object");
-        match api.create(&PostParams::default(), &object).await {
-            Ok(_) => None,
-            Err(kube::Error::Api(status)) if status.code == 409 && gvk.kind == "Namespace" => None,
-            Err(error) => Some(error.to_string()),
-        }
+    fn api(&self, kind: &str, group: &str, namespace: &str) -> Api<DynamicObject> {
+        self.run.api(group, "v1", kind, namespace).expect("a kind that every server has")
     }
 
     fn note(&mut self, document: &Document, resource: &Resource) {
@@ -162,45 +123,38 @@ impl World {
         }
     }
 
-    /// What the hub shows of our subjects.
-    async fn shown(&self, fleet: &Fleet) -> Picture {
-        let store = &fleet.hub.hub.store;
+    /// What the hub shows of our subjects by its API. None while rows come and go between pages.
+    async fn shown(&self, hub: &HubApi) -> Option<Picture> {
         let mut picture = Picture::default();
-        let verdicts =
-            store.verdicts(&VerdictFilter::default(), None, ALL_ROWS).await.expect("rows");
-        for row in verdicts {
-            let key = (row.kind, row.namespace, row.name);
-            if self.subjects.contains(&key) {
-                let once =
-                    picture.verdicts.insert((key, row.policy.to_string(), row.outcome.to_string()));
-                assert!(once, "a verdict stands twice in the store");
+        let sets = [
+            ("verdicts", "outcome", &mut picture.verdicts),
+            ("findings", "fingerprint", &mut picture.findings),
+        ];
+        for (list, field, set) in sets {
+            for row in hub.rows(list).await? {
+                let text = |value: &Value| value.as_str().expect("a text").to_owned();
+                let subject = &row["subject"];
+                let key =
+                    (text(&subject["kind"]), text(&subject["namespace"]), text(&subject["name"]));
+                if self.subjects.contains(&key) {
+                    let once = set.insert((key, text(&row["policy"]), text(&row[field])));
+                    assert!(once, "it stands twice in {list}: {row}");
+                }
             }
         }
-        // No state means every open one.
-        for row in
-            store.findings(&FindingFilter::default(), &[], None, ALL_ROWS).await.expect("rows")
-        {
-            let key = (row.kind, row.namespace, row.name);
-            if self.subjects.contains(&key) {
-                let once = picture.findings.insert((
-                    key,
-                    row.policy.to_string(),
-                    row.fingerprint.to_string(),
-                ));
-                assert!(once, "a finding stands twice in the store");
-            }
-        }
-        picture
+        Some(picture)
     }
 
-    async fn until_equal(&self, fleet: &Fleet, expected: &Picture, when: &str) {
+    async fn until_equal(&self, hub: &HubApi, expected: &Picture, when: &str) {
+        let mut last = None;
         let waiting = async {
-            while self.shown(fleet).await != *expected {
+            while last.as_ref() != Some(expected) {
                 tokio::time::sleep(Duration::from_millis(200)).await;
+                last = self.shown(hub).await;
             }
         };
         if tokio::time::timeout(BOUND, waiting).await.is_err() {
-            panic!("{when}: {}", self.shown(fleet).await.differs(expected));
+            panic!("{when}: {}", last.unwrap_or_default().differs(expected));
         }
     }
 
@@ -221,26 +175,66 @@ fn roots() -> Vec<PathBuf> {
     roots
 }
 
-/// Scenario: fixtures and corpus in a real API server, an agent over it, a hub. An object is repaired,
-/// one is deleted while the agent is down, and the API server crashes and comes back. Guarantee:
-/// at each point the hub shows of every object exactly what a scan of its file says, once each, without
-/// gaps or alarms.
+/// What Kubernetes itself does not serve: root and kind.
+const NOT_SERVED: &[(&str, &str)] =
+    &[("podinfo-kustomize", "Certificate"), ("podinfo-kustomize", "ClusterIssuer")];
+
+/// Applies everything, and says what could not be.
+async fn applied(plane: &ControlPlane) -> World {
+    let mut world = World::new(client(plane).await.expect("a client")).await;
+    let mut not_served = BTreeSet::new();
+    for root in roots() {
+        let name = root.file_name().expect("a name").to_string_lossy().into_owned();
+        world.apply(&root, &name).await;
+        let kinds = NOT_SERVED.iter().filter(|(of, _)| *of == name);
+        not_served.extend(kinds.map(|(of, kind)| ((*of).to_owned(), (*kind).to_owned())));
+    }
+    available::say(&format!(
+        "{} objects under {}={}; kinds not served: {:?}; objects refused: {:#?}",
+        world.subjects.len(),
+        marked::LABEL,
+        world.run.id,
+        world.not_served,
+        world.refused,
+    ));
+    let labelled = world.run.labelled().await.expect("a list");
+    let unmarked: Vec<_> = world.subjects.difference(&labelled).collect();
+    assert!(unmarked.is_empty(), "applied and not labelled: {unmarked:?}");
+    // Other people's clusters serve more kinds, refuse more objects, and have controllers that
+    // copy labels.
+    if !plane.is_shared() {
+        assert_eq!(world.not_served, not_served, "kinds not served");
+        assert!(world.refused.is_empty(), "objects refused: {:#?}", world.refused);
+        // A namespace that no manifest describes is none of the subjects.
+        let more: Vec<_> = labelled.difference(&world.subjects).collect();
+        let unknown = more.iter().find(|(kind, ..)| kind != "Namespace");
+        assert!(unknown.is_none(), "labelled and not applied: {unknown:?}");
+    }
+    assert!(world.scan.findings.len() > 50, "the fixtures alone have more");
+    world
+}
+
+/// Somebody else's object in the same cluster, which violates policy too.
+async fn foreign(world: &World) -> (Api<DynamicObject>, String) {
+    let name = format!("foreign-{}", world.run.id);
+    let api = world.api("Service", "", "default");
+    let service = json!({
+        "metadata": {"name": name}, "spec": {"type": "NodePort", "ports": [{"port": 80}]},
+    });
+    let service = serde_json::from_value(service).expect("a service");
+    api.create(&PostParams::default(), &service).await.expect("created");
+    (api, name)
+}
+
+/// Scenario: fixtures and corpus in a real API server, beside objects of others; an agent over it, a
+/// hub. An object is repaired, one is deleted while the agent is down, and the API server crashes and
+/// comes back. Guarantee: at each point the hub's API shows of every object exactly what a scan of
+/// its file says, once each, without gaps or alarms.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hub_shows_of_a_cluster_what_scan_says_of_its_files() {
     let Some(mut plane) = ControlPlane::start().expect("a control plane") else { return };
-    let mut world = World::new(client(&plane).await.expect("a client")).await;
-    for root in roots() {
-        let space = format!("from-{}", root.file_name().expect("a name").to_string_lossy());
-        world.apply(&root, &space).await;
-    }
-    available::say(&format!("{} objects; left out: {:#?}", world.subjects.len(), world.left_out));
-    let refused: Vec<_> =
-        world.left_out.iter().filter(|words| !words.ends_with("not served")).collect();
-    assert!(
-        refused.is_empty(),
-        "the API server refuses what the fixtures and the corpus hold: {refused:#?}"
-    );
-    assert!(world.scan.findings.len() > 50, "the fixtures alone have more");
+    let world = applied(&plane).await;
+    let (theirs, name) = foreign(&world).await;
 
     let fleet = Fleet::start().await;
     fleet.publish_bundle(&library(), 1).await;
@@ -249,35 +243,43 @@ async fn the_hub_shows_of_a_cluster_what_scan_says_of_its_files() {
     let token = fleet.token().await;
     let running = fleet.agent_over(source(), Some(&token)).await;
     running.active(1).await;
+    let hub = fleet.api();
     let mut expected = world.scan.clone();
-    world.until_equal(&fleet, &expected, "after the first listing").await;
+    world.until_equal(&hub, &expected, "after the first listing").await;
+    fleet.settled(&running).await;
+    let rows = hub.rows("findings").await.expect("nothing changes");
+    assert!(
+        rows.iter().any(|row| row["subject"]["name"] == name.as_str()),
+        "others' are shown too"
+    );
+    assert!(rows.len() > 100, "more than one page");
 
     let service = world.with_finding("node-port");
-    let api = world.api("Service", "", "v1", &service.1).expect("Services");
+    let api = world.api("Service", "", &service.1);
     let repair = json!({"spec": {"type": "ClusterIP"}});
     api.patch(&service.2, &PatchParams::default(), &Patch::Merge(&repair)).await.expect("repaired");
     let of_service = |entry: &(Key, String, String)| entry.0 == service && entry.1 == "node-port";
     expected.findings.retain(|entry| !of_service(entry));
     expected.verdicts.retain(|entry| !of_service(entry));
     expected.verdicts.insert((service.clone(), "node-port".to_owned(), "pass".to_owned()));
-    world.until_equal(&fleet, &expected, "after a repair").await;
+    world.until_equal(&hub, &expected, "after a repair").await;
     fleet.settled(&running).await;
     running.stop().await;
 
-    let (kind, namespace, name) = world.with_finding("host-network");
+    let (kind, namespace, name_of_deleted) = world.with_finding("host-network");
     let group = if kind == "Pod" { "" } else { "apps" };
-    let api = world.api(&kind, group, "v1", &namespace).expect("its kind");
-    api.delete(&name, &DeleteParams::default().grace_period(0)).await.expect("deleted");
-    expected.forget(&(kind, namespace, name));
+    let deleted = world.api(&kind, group, &namespace);
+    let at_once = DeleteParams::default().grace_period(0);
+    deleted.delete(&name_of_deleted, &at_once).await.expect("deleted");
+    expected.forget(&(kind, namespace, name_of_deleted));
     let running = fleet.agent_over(source(), None).await;
-    world.until_equal(&fleet, &expected, "after a deletion that nobody saw").await;
+    world.until_equal(&hub, &expected, "after a deletion that nobody saw").await;
 
     if plane.kill() {
         plane.restart().expect("it comes back");
-        let api = world.api("Service", "", "v1", &service.1).expect("Services");
         api.delete(&service.2, &DeleteParams::default()).await.expect("deleted");
         expected.forget(&service);
-        world.until_equal(&fleet, &expected, "after the API server's crash").await;
+        world.until_equal(&hub, &expected, "after the API server's crash").await;
     }
     fleet.settled(&running).await;
     let store = &fleet.hub.hub.store;
@@ -285,4 +287,8 @@ async fn the_hub_shows_of_a_cluster_what_scan_says_of_its_files() {
     assert!(store.alarms(Some(running.cluster())).await.expect("alarms").is_empty());
     running.stop().await;
     fleet.stop().await;
+    theirs.delete(&name, &DeleteParams::default()).await.expect("deleted");
+    if plane.is_shared() {
+        world.run.remove().await.expect("removed");
+    }
 }

@@ -91,6 +91,10 @@ fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.map(|entry| entry.expect("a readable entry").path()) {
         if entry.is_dir() {
+            // What a build left: the fuzz targets are a workspace of their own.
+            if entry.ends_with("fuzz/target") {
+                continue;
+            }
             collect(&entry, found);
         } else if entry.extension().is_some_and(|e| e == "rs") {
             let path = entry.strip_prefix(root()).expect("below the root").to_string_lossy();
