@@ -1,6 +1,6 @@
 # The two commands a newcomer needs are `make demo` and `make test`; the rest are parts of them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint tools clean
+.PHONY: help demo test build lint tools fuzz clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ lint: ## format and lints only
 tools: ## build the test programs written in Go (OPA as oracle, a real control plane)
 	@testkit/build-go.sh oracle
 	@testkit/build-go.sh controlplane
+
+fuzz: ## fuzz every decoder for SECONDS each (60), or those of TARGETS; needs nightly Rust
+	@testkit/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
 clean: ## remove what was built in the tree
 	cargo clean

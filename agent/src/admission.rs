@@ -48,6 +48,14 @@ use rate::Rate;
 pub use registration::{Endpoint, Registration};
 use review::Request;
 
+/// Reads a body as the port does; true where it holds something to judge. Public for the fuzz
+/// targets alone.
+#[doc(hidden)]
+#[must_use]
+pub fn reads(body: &[u8]) -> bool {
+    review::parse(body).is_ok_and(|request| request.into_review().is_some())
+}
+
 /// Where reviews are posted.
 pub const PATH: &str = "/validate";
 /// Object and old object.

@@ -16,7 +16,8 @@ use super::recovery::Known;
 
 const MAGIC: [u8; 4] = *b"PVHD";
 const VERSION: u16 = 1;
-const SLOT_BYTES: usize = 4 + 2 + 2 + 8 + 8 + 8 + 32 + 8 + 32 + 4;
+#[doc(hidden)]
+pub const SLOT_BYTES: usize = 4 + 2 + 2 + 8 + 8 + 8 + 32 + 8 + 32 + 4;
 /// A sector each, so that one write cannot tear both.
 const SLOT_STRIDE_BYTES: u16 = 4096;
 
@@ -89,7 +90,9 @@ fn encode(turn: u64, known: &Known) -> [u8; SLOT_BYTES] {
     slot
 }
 
-fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Known)> {
+/// One slot: its turn, and what is known. Public for the fuzz targets alone.
+#[doc(hidden)]
+pub fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Known)> {
     let (content, crc) = bytes.split_at(SLOT_BYTES - 4);
     let sound = content.starts_with(&MAGIC)
         && content[4..6] == VERSION.to_be_bytes()

@@ -163,14 +163,16 @@ impl Writer {
 }
 
 /// Reads a checkpoint, subject by subject.
-pub struct Reader {
-    stream: zstd::stream::read::Decoder<'static, BufReader<File>>,
+pub struct Reader<R: Read = File> {
+    stream: zstd::stream::read::Decoder<'static, BufReader<R>>,
     header: Header,
     subjects: u64,
 }
 
-impl Reader {
-    fn new(file: File) -> Result<Self, Error> {
+impl<R: Read> Reader<R> {
+    /// Public for the fuzz targets alone: the agent reads a [`Checkpoint`].
+    #[doc(hidden)]
+    pub fn new(file: R) -> Result<Self, Error> {
         let mut stream = zstd::stream::read::Decoder::new(file)?;
         let (kind, payload) = read_frame(&mut stream)?;
         if kind != b'h' {

@@ -10,6 +10,7 @@ mod pretty;
 mod progress;
 mod report;
 mod settings;
+mod written;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;

@@ -10,6 +10,7 @@
 mod admission;
 mod api;
 mod cluster_source;
+mod decoders;
 mod fleet;
 mod library;
 mod one_verdict;

@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context as _;
-use provost_manifests::{Exclude, Node, Position, Value, read_bytes};
+use provost_manifests::Exclude;
 use provost_model::Severity;
 
+use super::written::{self, Written};
 use super::{Args, Format};
 use crate::exit::UsageError;
 
@@ -32,17 +32,6 @@ pub struct Settings {
     pub output: Format,
     /// The settings file that was read.
     pub file: Option<PathBuf>,
-}
-
-/// What a settings file says; what it leaves out is empty.
-#[derive(Debug, Default, PartialEq)]
-struct Written {
-    policies: Vec<String>,
-    root: Option<String>,
-    policy_ids: Vec<String>,
-    exclude: Vec<String>,
-    namespace: Option<String>,
-    fail_on: Option<Severity>,
 }
 
 pub fn resolve(args: Args) -> anyhow::Result<Settings> {
@@ -70,7 +59,10 @@ pub fn resolve(args: Args) -> anyhow::Result<Settings> {
             })?;
             let folder =
                 file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-            (parse(&file.display().to_string(), bytes)?, folder.to_owned())
+            (
+                written::parse(&file.display().to_string(), bytes).map_err(UsageError)?,
+                folder.to_owned(),
+            )
         }
         None => (Written::default(), PathBuf::from(".")),
     };
@@ -117,65 +109,6 @@ fn find_upwards(paths: &[PathBuf]) -> Option<PathBuf> {
     None
 }
 
-fn parse(shown: &str, bytes: Vec<u8>) -> anyhow::Result<Written> {
-    let content = read_bytes(&Arc::from(shown), None, bytes);
-    if let Some(problem) = content.problems.first() {
-        return Err(UsageError(problem.to_string()).into());
-    }
-    let mut documents = content.documents.into_iter();
-    let Some(document) = documents.next() else { return Ok(Written::default()) };
-    let refuse = |at: Position, message: String| UsageError(format!("{shown}:{at}: {message}"));
-    if let Some(second) = documents.next() {
-        return Err(refuse(second.at, "there is a second document".to_owned()).into());
-    }
-    if !matches!(document.node.value, Value::Mapping(_)) {
-        return Err(refuse(
-            document.at,
-            format!("expected a mapping, found {}", document.node.type_name()),
-        )
-        .into());
-    }
-    let mut written = Written::default();
-    for entry in document.node.entries() {
-        let value = &entry.value;
-        let fail = |(at, message)| refuse(at, format!("{}: {message}", entry.key));
-        match entry.key.as_str() {
-            "policies" => written.policies = texts(value).map_err(fail)?,
-            "policyIds" => written.policy_ids = texts(value).map_err(fail)?,
-            "root" => written.root = Some(text(value).map_err(fail)?),
-            "exclude" => written.exclude = texts(value).map_err(fail)?,
-            "namespace" => written.namespace = Some(text(value).map_err(fail)?),
-            "failOn" => {
-                let word = text(value).map_err(fail)?;
-                written.fail_on = Some(
-                    word.parse().map_err(|error| refuse(value.at, format!("failOn: {error}")))?,
-                );
-            }
-            other => {
-                let known = "policies, root, policyIds, exclude, namespace, failOn";
-                return Err(refuse(
-                    entry.key_at,
-                    format!("unknown key `{other}`: expected one of {known}"),
-                )
-                .into());
-            }
-        }
-    }
-    Ok(written)
-}
-
-fn text(node: &Node) -> Result<String, (Position, String)> {
-    let found = || (node.at, format!("expected a text, found {}", node.type_name()));
-    node.as_str().map(str::to_owned).ok_or_else(found)
-}
-
-fn texts(node: &Node) -> Result<Vec<String>, (Position, String)> {
-    match &node.value {
-        Value::Sequence(elements) => elements.iter().map(text).collect(),
-        _ => Err((node.at, format!("expected a list, found {}", node.type_name()))),
-    }
-}
-
 /// A DNS label, as the API server takes it.
 fn check_namespace(name: &str) -> anyhow::Result<()> {
     let inside = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -192,28 +125,6 @@ fn check_namespace(name: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_settings_file_is_strict_and_says_where() {
-        let full =
-            "policies: [a]\nroot: r\npolicyIds: [b]\nexclude: [c]\nnamespace: d\nfailOn: high\n";
-        let written = parse("f", full.into()).unwrap();
-        assert_eq!(written.policies, ["a"]);
-        assert_eq!(written.fail_on, Some(Severity::High));
-        assert_eq!(parse("f", b"# nothing\n".to_vec()).unwrap(), Written::default());
-        for (text, expected) in [
-            ("exclude: [a]\nfailon: high\n", "f:2:1: unknown key `failon`"),
-            ("exclude: a\n", "f:1:10: exclude: expected a list, found a string"),
-            ("exclude: [1]\n", "f:1:11: exclude: expected a text, found a number"),
-            ("failOn: hihg\n", "f:1:9: failOn: unknown word \"hihg\""),
-            ("- a\n", "f:1:1: expected a mapping"),
-            ("a: [\n", "f:1:4"),
-            ("namespace: a\n---\nnamespace: b\n", "f:3:1: there is a second document"),
-        ] {
-            let error = parse("f", text.into()).unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{error}");
-        }
-    }
 
     #[test]
     fn namespaces_are_dns_labels() {
