@@ -7,7 +7,7 @@ use provost_engine::selftest::{self, TestOutcome, TestResult};
 use serde::Serialize;
 
 use crate::exit::{Exit, UsageError};
-use crate::output::{Format, Style, paint};
+use crate::output::{Format, Style, error_label, paint};
 
 /// Run the tests and examples of policies.
 ///
@@ -148,4 +148,9 @@ fn print_pretty(report: &Report, verbose: bool) {
     let style = if failed + errors == 0 && tests > 0 { Style::Green } else { Style::Red };
     let counts = format!("{passed} passed, {failed} failed, {errors} could not be evaluated");
     println!("{policies} policies, {tests} tests: {}", paint(style, counts));
+    if report.is_empty() {
+        let help =
+            "add policy_test.rego beside a policy, or manifests in examples/pass and examples/fail";
+        eprintln!("{} nothing was tested: {help}", error_label());
+    }
 }

@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-use crate::program::provost;
+use crate::program::{Said, provost, write};
+use crate::trust;
 
 const CLUSTER: &str = "01010101010101010101010101010101";
 const INSTANCE: &str = "02020202020202020202020202020202";
@@ -52,7 +53,7 @@ fn clusters() -> (u16, String) {
     (200, json!({"items": [{"id": CLUSTER, "name": "edge", "status": "APPROVED"}]}).to_string())
 }
 
-fn release(url: &str, more: &[&str]) -> crate::program::Said {
+fn release(url: &str, more: &[&str]) -> Said {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("token"), "secret\n").unwrap();
     let mut arguments = vec!["fleet", "release", CLUSTER, "--instance", INSTANCE];
@@ -84,4 +85,56 @@ fn a_release_that_the_hub_refuses_fails() {
     assert_eq!(said.out, "");
     assert!(said.err.contains("NOT_FOUND: no quarantine"), "{}", said.err);
     hub.join().unwrap();
+}
+
+fn create_token(answers: &[&Value], more: &[&str]) -> (Said, Vec<String>) {
+    let folder = trust::fleet();
+    trust::signed_root(folder.path());
+    write(folder.path(), "token", "secret\n");
+    let (url, hub) = hub(answers.iter().map(|answer| (200, answer.to_string())).collect());
+    let head = ["fleet", "token", "create", "--root", "root.json", "--token-file", "token"];
+    let said = provost(folder.path(), &[&head[..], &["--server", &url], more].concat(), "");
+    (said, hub.join().unwrap())
+}
+
+#[test]
+fn no_secret_is_issued_for_a_token_that_no_agent_could_use() {
+    let digest = "ab".repeat(32);
+    let facts = |urls: &Value, digest: &str| json!({"trustDomain": "demo", "caDigest": digest, "agentUrls": urls});
+    let good = json!(["https://hub.example:8443"]);
+    let many: Value = (0..100).map(|n| format!("https://hub-{n}.example:8443")).collect();
+    for (facts, more, expected) in [
+        (facts(&json!([]), &digest), &[][..], "give --hub https://HOST:PORT"),
+        (facts(&json!(["http://hub:1"]), &digest), &[], "agents.urls in the hub's settings"),
+        (facts(&many, &digest), &[], "no agent could read the token"),
+        (facts(&good, "short"), &[], "the hub's CA digest"),
+        (facts(&good, &digest), &["--hub", "hub:8443"], "--hub"),
+    ] {
+        let (said, asked) = create_token(&[&facts], more);
+        assert!(said.err.contains(expected) && said.code >= 2, "{} {}", said.code, said.err);
+        assert_eq!(asked, ["GET /api/v1/hub HTTP/1.1"]);
+    }
+    let issued = json!({"secret": "s", "expires": "2026-11-22T08:00:00Z"});
+    let (said, asked) = create_token(&[&facts(&good, &digest), &issued], &[]);
+    assert!(said.code == 0 && said.out.starts_with("pvt1."), "{}", said.err);
+    assert_eq!(asked[1], "POST /api/v1/enrol-tokens HTTP/1.1");
+}
+
+#[test]
+fn a_roll_up_by_policy_is_the_hubs_and_the_fleet_decides_the_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "token", "secret\n");
+    let rows =
+        json!({"version": 1, "freshness": 1.0, "items": [{"policy": "host-path", "score": 0.5}]});
+    let fleet = json!({"openFindings": 1});
+    let status = |url: &str, more: &[&str]| {
+        let head = ["fleet", "status", "--server", url, "--token-file", "token", "--by", "policy"];
+        provost(folder.path(), &[&head[..], more].concat(), "")
+    };
+    let (url, asked) = hub(vec![(200, fleet.to_string()), (200, rows.to_string())]);
+    let said = status(&url, &["-o", "json"]);
+    assert_eq!((said.code, said.document()), (1, rows));
+    assert_eq!(asked.join().unwrap()[1], "GET /api/v1/rollups/policies HTTP/1.1");
+    let said = status("http://127.0.0.1:1", &["--cluster", "edge"]);
+    assert!(said.code == 2 && said.err.contains("leave --cluster away"), "{}", said.err);
 }

@@ -4,7 +4,6 @@
 
 mod demo;
 mod fleet;
-mod hub;
 mod policy_tests;
 mod program;
 mod scan;
