@@ -6,7 +6,7 @@ help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 demo: build ## run a fleet of six agents and one hub on this machine until Ctrl-C
-	@"$${CARGO_TARGET_DIR:-target}/debug/provost" demo
+	@"$${CARGO_TARGET_DIR:-target}/debug/provost" demo || [ $$? -eq 130 ]
 
 build: ## build the three programs
 	cargo build --locked --bin provost --bin provost-agent --bin provost-aggregator

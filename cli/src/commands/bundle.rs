@@ -1,5 +1,6 @@
 //! `provost bundle`: build, sign, verify, inspect, explain and publish policy bundles.
 
+mod advice;
 mod build;
 mod explain;
 mod inspect;

@@ -183,6 +183,7 @@ fn a_bundle_is_refused_for_what_is_wrong_with_it() {
         let (code, document) = verification(path, args);
         assert_eq!(code, 1, "{document}");
         assert_eq!(document["refusal"]["code"], expected, "{document}");
+        assert!(document["refusal"]["help"].is_string(), "it does not say what to do: {document}");
     };
     good(
         path,

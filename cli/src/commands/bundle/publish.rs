@@ -12,10 +12,10 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::commands::bundle::open;
+use crate::commands::bundle::{advice, open};
 use crate::commands::root::chain;
 use crate::exit::Exit;
-use crate::hub::{Asked, plain};
+use crate::hub::{Asked, Error, plain};
 use crate::output::{self, Format, Style, paint};
 
 /// Send a signed bundle to the hub.
@@ -88,12 +88,25 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         .hub
         .open()?
         .post(path, &body)
+        .map_err(advised)
         .with_context(|| format!("{} was not published", args.bundle.display()))?;
     match args.hub.format() {
         Format::Json => output::json(&answer)?,
         Format::Pretty => print(&answer, args.plan),
     }
     Ok(Exit::Clean)
+}
+
+/// The hub's own advice goes before ours.
+fn advised(error: Error) -> Error {
+    match error {
+        Error::Refused(mut problem) if problem.help.is_empty() => {
+            let advice = problem.code.parse().ok().and_then(advice::on);
+            problem.help = advice.unwrap_or_default().to_owned();
+            Error::Refused(problem)
+        }
+        other => other,
+    }
 }
 
 fn print(answer: &Answer, plan: bool) {

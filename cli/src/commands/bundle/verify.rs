@@ -9,7 +9,7 @@ use provost_trust::manifest::{self, EngineVersion};
 use provost_trust::{Error, Timestamp};
 use serde_json::{Value, json};
 
-use crate::commands::bundle::open;
+use crate::commands::bundle::{advice, open};
 use crate::commands::root::chain;
 use crate::exit::Exit;
 use crate::lifetime;
@@ -151,7 +151,7 @@ impl Report {
             "version": 1,
             "valid": refusal.is_none(),
             "passed": passed,
-            "refusal": refusal.map(|(code, text)| json!({"code": code, "message": text})),
+            "refusal": refusal.map(|(code, text)| json!({"code": code, "message": text, "help": advice::on(*code)})),
         })
     }
 
@@ -161,7 +161,12 @@ impl Report {
         }
         match &self.refusal {
             None => println!("{}", paint(Style::Green, "the bundle is valid")),
-            Some((code, text)) => println!("{} {code}: {text}", paint(Style::Red, "refused")),
+            Some((code, text)) => {
+                println!("{} {code}: {text}", paint(Style::Red, "refused"));
+                if let Some(advice) = advice::on(*code) {
+                    println!("        {advice}");
+                }
+            }
         }
     }
 }
