@@ -8,7 +8,7 @@ use provost_model::Digest;
 use provost_proto::token::Token;
 use provost_runtime::config::{self, Error, Overrides, rule};
 use provost_runtime::telemetry;
-use provost_runtime::tls::{HubUrl, Proxy};
+use provost_runtime::tls::{BadProxy, HubUrl, Proxy};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 pub const ENVIRONMENT_PREFIX: &str = "PROVOST_AGENT";
 /// A token file holds one line.
 const MAX_TOKEN_FILE_BYTES: u64 = 16 * 1024;
+/// More than any list of CAs needs.
+const MAX_CA_FILE_BYTES: u64 = 1024 * 1024;
 
 /// As written: every field may stand in the file, the environment or a flag.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,8 +35,10 @@ pub struct Settings {
     pub admin: Admin,
     /// Unset: the agent answers no admission reviews.
     pub admission: Option<Admission>,
-    /// `http://[user:password@]host:port`; empty: none.
+    /// `http://[user:password@]host:port`, or `https://` for TLS to the proxy; empty: none.
     pub proxy: String,
+    /// PEM: who signs the certificate of a proxy reached by TLS. Unset: the CAs of the system.
+    pub proxy_ca_file: Option<PathBuf>,
     pub spool: Spool,
     pub reconnect: Reconnect,
     pub log: telemetry::Settings,
@@ -129,6 +133,7 @@ impl Default for Settings {
             admin: Admin::default(),
             admission: None,
             proxy: String::new(),
+            proxy_ca_file: None,
             spool: Spool::default(),
             reconnect: Reconnect::default(),
             log: telemetry::Settings::default(),
@@ -191,6 +196,7 @@ impl Config {
             admin,
             admission,
             proxy,
+            proxy_ca_file,
             spool,
             reconnect,
             log,
@@ -201,13 +207,7 @@ impl Config {
         check_source(&source)?;
         let hubs = hubs.iter().map(|hub| hub.parse::<HubUrl>());
         let hubs = hubs.collect::<Result<_, _>>().map_err(|e| rule("hubs", e.to_string()))?;
-        let proxy = match proxy.as_str() {
-            "" => None,
-            text => Some(
-                text.parse()
-                    .map_err(|e: provost_runtime::tls::BadProxy| rule("proxy", e.to_string()))?,
-            ),
-        };
+        let proxy = read_proxy(&proxy, proxy_ca_file.as_deref())?;
         if !admin.listen.ip().is_loopback() {
             return Err(rule("admin.listen", "the admin port listens on loopback only"));
         }
@@ -234,6 +234,24 @@ impl Config {
             digest,
         })
     }
+}
+
+fn read_proxy(text: &str, ca_file: Option<&Path>) -> Result<Option<Proxy>, Error> {
+    let proxy: Option<Proxy> = match text {
+        "" => None,
+        text => Some(text.parse().map_err(|e: BadProxy| rule("proxy", e.to_string()))?),
+    };
+    let Some(path) = ca_file else { return Ok(proxy) };
+    let unusable = |what: String| rule("proxy_ca_file", what);
+    let Some(proxy) = proxy.filter(Proxy::is_tls) else {
+        return Err(unusable("it is for a proxy that is reached by https://".to_owned()));
+    };
+    let read = crate::disk::read_optional(path, MAX_CA_FILE_BYTES);
+    let pem = read.map_err(|error| unusable(error.to_string()))?;
+    let pem = pem.ok_or_else(|| unusable(format!("there is no file {}", path.display())))?;
+    let roots = provost_runtime::pki::certificates_from_pem(&String::from_utf8_lossy(&pem))
+        .map_err(|error| unusable(error.to_string()))?;
+    Ok(Some(proxy.with_roots(roots)))
 }
 
 fn check_source(source: &Source) -> Result<(), Error> {
@@ -328,6 +346,8 @@ mod tests {
             ("hubs: [http://hub:1]\n", "hubs"),
             ("proxy: socks://x:1\n", "proxy"),
             ("admin: {listen: '0.0.0.0:1'}\n", "admin.listen"),
+            ("proxy: 'https://p:1'\nproxy_ca_file: /nowhere\n", "proxy_ca_file"),
+            ("proxy: 'http://p:1'\nproxy_ca_file: /nowhere\n", "proxy_ca_file"),
             ("spool: {max_bytes: 1}\n", "spool.max_bytes"),
             ("token: nonsense\n", "token"),
             ("token: x\ntoken_file: /y\n", "token_file"),

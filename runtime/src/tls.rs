@@ -5,6 +5,7 @@
 //! comes from the injected clock, and `notBefore` is not looked at, so that a slow clock bricks
 //! nobody.
 
+mod carrier;
 mod client;
 mod proxy;
 mod server;

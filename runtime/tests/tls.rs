@@ -8,9 +8,10 @@ use provost_runtime::clock::Manual;
 use provost_runtime::pki::{Ca, RequestedKey, TlsKey, Usage, Validity};
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::spiffe::{SpiffeId, TrustDomain};
-use provost_runtime::tasks::Tasks;
+use provost_runtime::tasks::{OnEnd, Tasks};
 use provost_runtime::tls::{
     self, ALPN_H2, CertificateSlot, Clients, ConnectError, Connector, HubUrl, Incoming, Limits,
+    Proxy,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -183,39 +184,88 @@ async fn accepting_ends_with_shutdown() {
     assert!(hub.incoming.next().await.is_none());
 }
 
-/// A CONNECT proxy that wants a password: with it the tunnel works, without it the status is named.
+/// A CONNECT proxy to `target` that wants a password, over whatever carries it.
+async fn proxy<S>(mut client: S, target: std::net::SocketAddr)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        // Who does not trust the proxy leaves.
+        let Ok(byte) = client.read_u8().await else { return };
+        head.push(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with(&format!("CONNECT {target} HTTP/1.1\r\n")), "{head}");
+    if !head.contains("Proxy-Authorization: Basic dTpw\r\n") {
+        client.write_all(b"HTTP/1.1 407 No\r\n\r\n").await.unwrap();
+        client.flush().await.unwrap();
+        return;
+    }
+    client.write_all(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n").await.unwrap();
+    client.flush().await.unwrap();
+    let mut server = TcpStream::connect(target).await.unwrap();
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+}
+
+fn through(hub: &Hub, proxy: &str, roots: &[&Ca]) -> Connector {
+    let (ca, clock) = (hub.ca.sha256(), hub.clock.clone());
+    let roots = roots.iter().map(|ca| ca.certificate().clone()).collect();
+    let proxy: Proxy = proxy.parse().unwrap();
+    let (slot, proxy) = (CertificateSlot::empty(), Some(proxy.with_roots(roots)));
+    Connector::new(ca, domain(), &slot, clock, proxy, WAIT).unwrap()
+}
+
+/// With the password the tunnel works, without it the status is named.
 #[tokio::test]
 async fn a_proxy_tunnels() {
     let mut hub = hub().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let target = hub.incoming.local_addr();
-    hub.tasks.spawn_infallible("proxy", provost_runtime::tasks::OnEnd::Log, async move {
+    hub.tasks.spawn_infallible("proxy", OnEnd::Log, async move {
         loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(client.read_u8().await.unwrap());
-            }
-            let head = String::from_utf8(head).unwrap();
-            assert!(head.starts_with(&format!("CONNECT {target} HTTP/1.1\r\n")), "{head}");
-            if !head.contains("Proxy-Authorization: Basic dTpw\r\n") {
-                client.write_all(b"HTTP/1.1 407 No\r\n\r\n").await.unwrap();
-                continue;
-            }
-            client.write_all(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n").await.unwrap();
-            let mut server = TcpStream::connect(target).await.unwrap();
-            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            proxy(listener.accept().await.unwrap().0, target).await;
         }
     });
-    let through = |proxy: String| {
-        let (ca, clock) = (hub.ca.sha256(), hub.clock.clone());
-        let proxy = Some(proxy.parse().unwrap());
-        Connector::new(ca, domain(), &CertificateSlot::empty(), clock, proxy, WAIT).unwrap()
-    };
-    let refused = through(format!("http://{address}")).connect(&hub.url()).await;
+    let refused = through(&hub, &format!("http://{address}"), &[]).connect(&hub.url()).await;
     assert!(matches!(refused, Err(ConnectError::ProxyRefused { status: 407, .. })), "{refused:?}");
-    let stream = through(format!("http://u:p@{address}")).connect(&hub.url()).await;
+    let stream = through(&hub, &format!("http://u:p@{address}"), &[]).connect(&hub.url()).await;
+    assert!(stream.is_ok(), "{stream:?}");
+    assert!(hub.serve_one().await.is_some());
+}
+
+/// TLS in TLS: the proxy proves its name by a CA that was given, before it sees any password.
+#[tokio::test]
+async fn a_proxy_by_tls_tunnels() {
+    let mut hub = hub().await;
+    let ca = Ca::create(&"proxy.test".parse().unwrap(), NOW).unwrap();
+    let key = TlsKey::generate().unwrap();
+    let addresses = vec!["127.0.0.1".parse().unwrap()];
+    let usage = Usage::Web { dns: vec!["localhost".to_owned()], addresses };
+    let issued = ca.issue_own(&key, &usage, Validity::from_now(NOW, 30 * DAY)).unwrap();
+    let slot = CertificateSlot::new(vec![issued.certificate], &key).unwrap();
+    let config =
+        tls::server_config(&slot, Clients::Anonymous, hub.clock.clone(), &[b"http/1.1"]).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut incoming =
+        tls::listen("proxy-accept", listener, config, Limits::default(), &hub.tasks).unwrap();
+    let (address, target) = (incoming.local_addr(), hub.incoming.local_addr());
+    hub.tasks.spawn_infallible("proxy", OnEnd::Log, async move {
+        while let Some(client) = incoming.next().await {
+            proxy(client, target).await;
+        }
+    });
+    let url = format!("https://u:p@{address}");
+    for strange in [&[][..], &[&hub.ca]] {
+        let refused = through(&hub, &url, strange).connect(&hub.url()).await;
+        let Err(error @ ConnectError::ProxyTls { .. }) = refused else { panic!("{refused:?}") };
+        assert!(!format!("{error} {error:?}").contains("u:p"), "{error:?}");
+    }
+    let anonymous = format!("https://{address}");
+    let refused = through(&hub, &anonymous, &[&ca]).connect(&hub.url()).await;
+    assert!(matches!(refused, Err(ConnectError::ProxyRefused { status: 407, .. })), "{refused:?}");
+    let stream = through(&hub, &url, &[&ca]).connect(&hub.url()).await;
     assert!(stream.is_ok(), "{stream:?}");
     assert!(hub.serve_one().await.is_some());
 }

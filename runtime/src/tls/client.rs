@@ -12,13 +12,14 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::carrier::{self, Carrier};
 use super::verify::{HubVerifier, Refusal};
 use super::{CertificateSlot, Error, Proxy, Time, provider};
 use crate::clock::SharedClock;
 use crate::spiffe::{SpiffeId, TrustDomain};
 
 /// An encrypted connection to the hub.
-pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
+pub type ClientStream = tokio_rustls::client::TlsStream<Carrier>;
 
 /// `https://host:port` of a hub's agent listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,10 @@ pub enum ConnectError {
     Timeout { to: String, after: Duration },
     #[error("the proxy {proxy} refused the tunnel with status {status}")]
     ProxyRefused { proxy: String, status: u16 },
+    #[error(
+        "TLS with the proxy {proxy} failed: its certificate must be signed by a CA of the system or of proxy_ca_file"
+    )]
+    ProxyTls { proxy: String, source: io::Error },
     #[error("{to} is not run by the CA that the token pinned")]
     WrongCa { to: String },
     #[error("{to} is not the expected hub: {what}")]
@@ -58,13 +63,16 @@ pub enum ConnectError {
 #[derive(Clone)]
 pub struct Connector {
     config: Arc<ClientConfig>,
-    proxy: Option<Proxy>,
+    /// With the settings of TLS to it, where it is reached so.
+    proxy: Option<(Proxy, Option<Arc<ClientConfig>>)>,
     timeout: Duration,
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("proxy", &self.proxy).finish_non_exhaustive()
+        f.debug_struct("Connector")
+            .field("proxy", &self.proxy.as_ref().map(|(proxy, _)| proxy))
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,6 +87,13 @@ impl Connector {
         proxy: Option<Proxy>,
         timeout: Duration,
     ) -> Result<Self, Error> {
+        let proxy = match proxy {
+            Some(proxy) if proxy.is_tls => {
+                let config = carrier::client_config(&proxy.roots, Arc::clone(&clock))?;
+                Some((proxy, Some(config)))
+            }
+            other => other.map(|proxy| (proxy, None)),
+        };
         let provider = Arc::new(provider());
         let verifier = HubVerifier {
             ca_sha256,
@@ -121,9 +136,17 @@ impl Connector {
 
     async fn connect_unbounded(&self, hub: &HubUrl) -> Result<ClientStream, ConnectError> {
         let stream = match &self.proxy {
-            None => tcp(&hub.host, hub.port, hub.to_string()).await?,
-            Some(proxy) => {
-                let mut stream = tcp(&proxy.host, proxy.port, proxy.to_string()).await?;
+            None => Carrier::Tcp(tcp(&hub.host, hub.port, hub.to_string()).await?),
+            Some((proxy, config)) => {
+                let stream = tcp(&proxy.host, proxy.port, proxy.to_string()).await?;
+                let mut stream = match config {
+                    None => Carrier::Tcp(stream),
+                    Some(config) => {
+                        carrier::secure(Arc::clone(config), &proxy.host, stream).await.map_err(
+                            |source| ConnectError::ProxyTls { proxy: proxy.to_string(), source },
+                        )?
+                    }
+                };
                 proxy.tunnel(&mut stream, hub).await?;
                 stream
             }

@@ -1,10 +1,11 @@
-//! Reaching the hub through an HTTP proxy by CONNECT. The proxy sees the hub's address and
-//! ciphertext.
+//! Reaching the hub through an HTTP proxy by CONNECT, in the clear or by TLS. The proxy sees the
+//! hub's address and ciphertext; who listens on the way to a proxy by TLS sees no credentials either.
 
 use std::fmt;
 use std::str::FromStr;
 
 use base64::Engine as _;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
@@ -13,18 +14,19 @@ use super::client::{ConnectError, HubUrl};
 /// Head of the proxy's answer; more is refused.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 
-/// `http://[user:password@]host:port`.
+/// `http://[user:password@]host:port`, or `https://` for TLS to the proxy.
 #[derive(Clone)]
 pub struct Proxy {
     pub(super) host: String,
     pub(super) port: u16,
+    pub(super) is_tls: bool,
+    /// Empty: those of the system.
+    pub(super) roots: Vec<CertificateDer<'static>>,
     authorization: Option<Zeroizing<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "not a usable proxy: write http://[user:password@]host:port (a proxy reached by TLS is not supported)"
-)]
+#[error("not a usable proxy: write http://[user:password@]host:port, or https:// for TLS to it")]
 pub struct BadProxy;
 
 impl fmt::Debug for Proxy {
@@ -35,7 +37,8 @@ impl fmt::Debug for Proxy {
 
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
 }
 
@@ -43,7 +46,10 @@ impl FromStr for Proxy {
     type Err = BadProxy;
 
     fn from_str(text: &str) -> Result<Self, BadProxy> {
-        let rest = text.strip_prefix("http://").ok_or(BadProxy)?;
+        let (rest, is_tls) = match text.strip_prefix("https://") {
+            Some(rest) => (rest, true),
+            None => (text.strip_prefix("http://").ok_or(BadProxy)?, false),
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (credentials, address) = match rest.rsplit_once('@') {
             Some((credentials, address)) => (Some(credentials), address),
@@ -60,11 +66,22 @@ impl FromStr for Proxy {
             Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(&*decoded))
         });
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port, authorization })
+        Ok(Self { host, port, is_tls, roots: Vec::new(), authorization })
     }
 }
 
 impl Proxy {
+    /// Whose CAs the proxy's certificate must be signed by, in place of the system's.
+    #[must_use]
+    pub fn with_roots(self, roots: Vec<CertificateDer<'static>>) -> Self {
+        Self { roots, ..self }
+    }
+
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
     /// Asks for a tunnel; afterwards `stream` speaks to the hub.
     pub(super) async fn tunnel<S>(&self, stream: &mut S, hub: &HubUrl) -> Result<(), ConnectError>
     where
@@ -148,7 +165,9 @@ mod tests {
             format!("{proxy} {proxy:?}"),
             "http://proxy.example:3128 Proxy(proxy.example:3128)"
         );
-        for bad in ["https://proxy:1", "proxy:3128", "http://proxy", "http://:1", "http://a\r\nb:1"]
+        let secure: Proxy = "https://u:p@proxy:443".parse().unwrap();
+        assert!(secure.is_tls() && format!("{secure}") == "https://proxy:443");
+        for bad in ["socks://proxy:1", "proxy:3128", "http://proxy", "http://:1", "http://a\r\nb:1"]
         {
             assert!(bad.parse::<Proxy>().is_err(), "{bad}");
         }
