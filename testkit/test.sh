@@ -46,8 +46,7 @@ first_steps() {
   [ "$code" = 1 ] || { echo "provost scan testkit/fixtures exited $code, expected 1"; return 1; }
 }
 
-# One crypto provider, one YAML library: what deny.toml bans must not be built. cargo deny also looks at
-# licences and sources; it is used where it is installed.
+# One crypto provider, one YAML library: what deny.toml bans must not be built, whatever cargo-deny says of it.
 dependencies() {
   local banned
   for banned in ring openssl openssl-sys native-tls serde_yaml; do
@@ -57,11 +56,26 @@ dependencies() {
       return 1
     fi
   done
-  if command -v cargo-deny >/dev/null; then
-    cargo deny --all-features check bans licenses sources
+  local deny=("$(cargo_deny)" --all-features check --hide-inclusion-graph)
+  [ -x "${deny[0]}" ] && "${deny[@]}" bans licenses sources || return 1
+  # Known vulnerabilities: their list lives in a git repository, not in the registry.
+  local database=https://github.com/rustsec/advisory-db
+  if GIT_TERMINAL_PROMPT=0 timeout 20 git ls-remote --quiet "$database" HEAD >/dev/null 2>&1; then
+    "${deny[@]}" advisories
   else
-    echo "cargo deny is not installed: licences and sources were not checked"
+    echo "advisories NOT checked: $database cannot be reached"
   fi
+}
+
+# Prints the path of cargo-deny, built once and kept beside the Go programs.
+cargo_deny() {
+  local version=0.20.2
+  local folder=${PROVOST_TOOLS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/provost/tools}/cargo-deny-$version
+  if [ ! -x "$folder/bin/cargo-deny" ]; then
+    echo "building cargo-deny $version (once, about four minutes; kept in $folder)" >&2
+    (cd / && nice cargo install --quiet --locked cargo-deny --version "$version" --root "$folder") >&2 || return 1
+  fi
+  echo "$folder/bin/cargo-deny"
 }
 
 opa_tests() {
@@ -87,6 +101,7 @@ step "tests" cargo test --workspace --locked
 [ -z "${PROVOST_ORACLE:-}" ] || step "policy tests by OPA" opa_tests
 step "policy tests by provost" target/debug/provost test policies
 step "first steps of the README" first_steps
+step "our own manifests" target/debug/provost scan deploy --fail-on high
 step "demo" target/debug/provost demo --check
 
 printf '\nTime of each step:\n'

@@ -107,7 +107,8 @@ pub async fn client(plane: &ControlPlane) -> anyhow::Result<kube::Client> {
     client_of(plane.kubeconfig()).await
 }
 
-pub(crate) async fn client_of(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
+/// A client of the account that the file names.
+pub async fn client_of(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
     let file = Kubeconfig::read_from(kubeconfig)?;
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
     Ok(kube::Client::try_from(config)?)

@@ -24,8 +24,11 @@ mod hub_config;
 #[allow(dead_code, clippy::all, clippy::pedantic)]
 mod scan_settings_file;
 
+/// Gets the bytes.
+pub type Decoder = fn(&[u8]);
+
 /// A decoder by the name of its target and of its folder of seeds.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub const ALL: &[(&str, Decoder)] = &[
     ("agent_config", agent_config),
     ("assignment", assignment),
     ("batch", batch_payload),

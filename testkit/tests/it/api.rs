@@ -41,6 +41,12 @@ impl Api {
         }
     }
 
+    /// A list that has no pages.
+    pub async fn list(&self, list: &str) -> Vec<Value> {
+        let answer = self.get(&format!("/api/v1/{list}")).await;
+        answer["items"].as_array().expect("items").clone()
+    }
+
     async fn get(&self, path: &str) -> Value {
         let mut stream = TcpStream::connect(self.address).await.expect("the hub listens");
         let Self { address, token } = self;

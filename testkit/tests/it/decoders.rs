@@ -1,5 +1,5 @@
-//! The seeds of the fuzz targets, through the same functions, on the stable compiler: whole, cut short at
-//! every place, and with every byte changed once.
+//! The seeds of the fuzz targets, through the same functions, on the stable compiler: whole, cut short,
+//! with bytes changed, and mixed at random under a number that is printed.
 
 #[path = "../../fuzz/src/decoders.rs"]
 mod entries;
@@ -7,8 +7,13 @@ mod entries;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
 /// Longer seeds are cut and changed at this many places, spread over them.
 const PLACES: usize = 64;
+/// Random mixtures of each seed.
+const ROUNDS: usize = 100;
 
 fn seeds(name: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
@@ -46,6 +51,48 @@ fn no_decoder_panics_on_its_seeds_or_near_them() {
                     bytes[place] = changed;
                     read(&bytes, format!("with {changed} at {place}"));
                 }
+            }
+        }
+    }
+}
+
+/// A few of: bytes changed, a piece repeated, removed or taken from another seed.
+fn mixed(bytes: &[u8], other: &[u8], random: &mut StdRng) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..random.random_range(1..6) {
+        let at = random.random_range(0..=bytes.len());
+        let to = random.random_range(at..=bytes.len().min(at + 32));
+        match random.random_range(0..5) {
+            0 => bytes.drain(at..to).for_each(drop),
+            1 => {
+                let piece = bytes[at..to].to_vec();
+                bytes.splice(at..at, piece);
+            }
+            2 if !other.is_empty() => {
+                let from = random.random_range(0..other.len());
+                let piece = other[from..other.len().min(from + 32)].to_vec();
+                bytes.splice(at..to, piece);
+            }
+            3 => bytes[at..to].fill([0, 0x7f, 0xff, b'9', b'"'][random.random_range(0..5)]),
+            _ => bytes[at..to].iter_mut().for_each(|byte| *byte = random.random()),
+        }
+    }
+    bytes
+}
+
+#[test]
+fn no_decoder_panics_on_mixtures_of_its_seeds() {
+    let number = rand::random::<u64>();
+    for (name, decode) in entries::ALL {
+        let seeds = seeds(name);
+        let read = |seed: &PathBuf| std::fs::read(seed).expect("a seed");
+        let mut random = StdRng::seed_from_u64(number);
+        for seed in &seeds {
+            let _reading = Reading(seed, format!("mixed under {number}"));
+            let bytes = read(seed);
+            let other = read(&seeds[random.random_range(0..seeds.len())]);
+            for _ in 0..ROUNDS {
+                decode(&mixed(&bytes, &other, &mut random));
             }
         }
     }

@@ -11,6 +11,7 @@ mod admission;
 mod api;
 mod cluster_source;
 mod decoders;
+mod deploy;
 mod fleet;
 mod library;
 mod one_verdict;

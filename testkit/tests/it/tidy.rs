@@ -196,6 +196,36 @@ fn files_stay_small() {
     report("a file has grown too long", &broken);
 }
 
+/// Folders of the root besides crates. Another one is a decision, and a line of ARCHITECTURE.md.
+const FOLDERS: &[&str] = &[".ci", "deploy", "docs", "policies"];
+
+#[test]
+fn the_root_holds_what_is_known() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page");
+    let crates = ARROWS.iter().map(|(name, _)| *name).chain(["testkit"]);
+    let known: Vec<_> = crates.chain(FOLDERS.iter().copied()).collect();
+    let mut broken = Vec::new();
+    for entry in fs::read_dir(root()).expect("the root").map(|entry| entry.expect("an entry")) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let built = [".git", "target"].contains(&name.as_str());
+        if entry.path().is_dir() && !built && !known.contains(&name.as_str()) {
+            broken.push(format!("{name}/ is not known"));
+        }
+    }
+    for name in known {
+        let files = fs::read_dir(root().join(name)).map(Iterator::count).unwrap_or_default();
+        if files == 0 {
+            broken.push(format!("{name}/ is missing or empty"));
+        }
+    }
+    for described in ["`deploy/`", "`testkit/fuzz/`", "`policies/`"] {
+        if !page.contains(described) {
+            broken.push(format!("ARCHITECTURE.md does not say what {described} is"));
+        }
+    }
+    report("the tree and its description differ", &broken);
+}
+
 #[test]
 fn no_name_says_nothing() {
     let broken: Vec<_> = sources()
