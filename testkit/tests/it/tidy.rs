@@ -32,6 +32,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "agent/src/status.rs",
             "runtime/src/admin.rs",
             "runtime/src/web.rs",
+            "aggregator/tests/",
             "testkit/",
         ],
     ),
