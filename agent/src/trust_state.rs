@@ -194,7 +194,8 @@ impl Trust {
         Ok(true)
     }
 
-    /// Takes a grant of this cluster. True: labels or keys are new.
+    /// Takes a grant of this cluster. True: labels or keys are new. Labels decide what is in force: under an expired
+    /// root the grant that is held goes on, and so does everything under it.
     pub fn accept_grant(
         &self,
         envelope: &Envelope,
@@ -209,6 +210,11 @@ impl Trust {
         let is_held =
             |held: &grant::HeldGrant| held.digest == grant.digest() && held.authority == authority;
         if rooted.grant.is_some() && held.is_some_and(is_held) {
+            return Ok(false);
+        }
+        let expired = rooted.root.check_expiry(self.now());
+        if let (Err(error), true) = (expired, rooted.grant.is_some()) {
+            tracing::warn!(%error, "a new grant is not taken; the one that is held goes on");
             return Ok(false);
         }
         rooted.remember_grant(grant, authority);

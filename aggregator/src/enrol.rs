@@ -149,7 +149,7 @@ pub struct ApprovalRequest {
     pub grant: Option<Envelope>,
 }
 
-/// Lets a cluster in, or gives it other labels.
+/// Lets a cluster in, or gives it other labels. Under an expired root agents take no new labels: neither do we.
 pub async fn approve(
     hub: &Arc<Hub>,
     id: ClusterId,
@@ -163,6 +163,13 @@ pub async fn approve(
         Some(envelope) => operator_grant(hub, &cluster, &envelope).await?,
         None => {
             check_replaceable(hub, &cluster)?;
+            let relabels = labels.as_ref().is_some_and(|labels| *labels != cluster.labels);
+            if relabels
+                && cluster.status == ClusterStatus::Approved
+                && let Some(root) = newest_root(hub).await?
+            {
+                root.check_expiry(Timestamp::from_unix_ms(hub.clock.wall_ms()))?;
+            }
             director_grant(hub, &cluster, labels.unwrap_or_else(|| cluster.labels.clone())).await?
         }
     };
@@ -200,6 +207,13 @@ pub async fn release(
 pub async fn roots_after(hub: &Hub, version: u64) -> Result<Vec<Envelope>> {
     let rows = hub.store.roots_after(version).await?;
     rows.iter().map(|row| Ok(Envelope::from_json(row.envelope.as_bytes())?)).collect()
+}
+
+/// None before the first one came.
+async fn newest_root(hub: &Hub) -> Result<Option<TrustedRoot>> {
+    let roots = roots_after(hub, 0).await?;
+    let Some((first, rest)) = roots.split_first() else { return Ok(None) };
+    Ok(Some(TrustedRoot::from_operator(first)?.follow(rest)?))
 }
 
 async fn answer(
@@ -398,13 +412,12 @@ async fn operator_grant(
     if envelope.payload_type != payload_type::GRANT || envelope.signatures.is_empty() {
         return Err(Refusal::new(Code::WrongType, "the grant is not a signed cluster grant"));
     }
-    let roots = roots_after(hub, 0).await?;
-    let Some((first, rest)) = roots.split_first() else {
+    let Some(root) = newest_root(hub).await? else {
         let detail = "the hub knows no root yet, so it cannot tell who signed the grant; publish a bundle first";
         return Err(Refusal::new(Code::WrongRoot, detail));
     };
-    let root = TrustedRoot::from_operator(first)?.follow(rest)?;
     root.verify(Role::Operator, payload_type::GRANT, envelope)?;
+    root.check_expiry(Timestamp::from_unix_ms(hub.clock.wall_ms()))?;
     if grant.cluster_id != cluster.id || *grant.identity_key.as_bytes() != cluster.identity_key {
         return Err(Refusal::new(
             Code::WrongCluster,

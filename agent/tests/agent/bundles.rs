@@ -4,7 +4,7 @@ use bytes::Bytes;
 use provost_model::record::BundleEvent;
 use provost_model::{Code, LabelSelector};
 use provost_proto::session::BundleAnswer;
-use provost_trust::Envelope;
+use provost_trust::{Envelope, Grant};
 
 use super::hub::{
     Hub, Keys, State, assigned, at, blobs, contents, header, sign_assignment, sign_manifest,
@@ -243,6 +243,32 @@ async fn an_expired_manifest_is_refused() {
         let mut header = header(3);
         header.expires = at(-1);
         offer(hub, sign_manifest(&[&hub.keys.policy], &contents("Version 3."), header));
+    })
+    .await;
+}
+
+/// Neither a new version nor other labels, however well they are signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn under_an_expired_root_nothing_new_comes_into_force() {
+    refused(Code::Expired, |hub| {
+        let contents = contents("Version 3.");
+        let manifest = sign_manifest(&[&hub.keys.policy], &contents, header(3));
+        let mut grant = Grant::parse(&hub.grant().payload).unwrap();
+        grant.version = 2;
+        grant.labels = [("site".to_owned(), "elsewhere".to_owned())].into();
+        let mut grant = grant.to_unsigned().unwrap();
+        grant.add_signature(&hub.keys.director);
+        let (keys, root) = (hub.keys.clone(), hub.keys.expired());
+        hub.set(|state| {
+            state.blobs.extend(blobs(&contents));
+            state.assign = Some(Box::new(move |hello, cluster| {
+                let assigned = assigned(hello.nonce, cluster, &manifest, 3);
+                let mut assignment = sign_assignment(&keys, &assigned, &manifest);
+                assignment.roots = vec![root.clone()];
+                assignment.grant = Some(grant.clone());
+                assignment
+            }));
+        });
     })
     .await;
 }

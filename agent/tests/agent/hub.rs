@@ -71,6 +71,14 @@ impl Keys {
         envelope
     }
 
+    /// Version 2 of the root, with the same keys, which has expired.
+    pub fn expired(&self) -> Envelope {
+        let first = Root::parse(&self.root().payload).unwrap();
+        let mut envelope = first.successor(at(-100), at(-1)).to_unsigned().unwrap();
+        envelope.add_signature(&self.root);
+        envelope
+    }
+
     pub fn root(&self) -> Envelope {
         let mut root = Root::first(at(0), at(3650 * DAY_S));
         root.add_key(Role::Root, self.root.public(), "root");

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use provost_aggregator::bundles::publish::publish;
 use provost_aggregator::ca::HubKeys;
 use provost_aggregator::enrol::{self, ApprovalRequest};
 use provost_aggregator::hub::{Hub, Settings};
@@ -254,6 +255,39 @@ async fn forgetting_certificates_lets_nobody_in() {
     let swept = retention::sweep(&site.hub).await.unwrap();
     assert_eq!((swept.certificates, swept.reentry_nonces, swept.tokens), (1, 1, 1));
     assert_eq!(site.reenter().await.unwrap().status, Status::Pending);
+}
+
+/// Scenario: nobody signed a new root in time. Guarantee: nothing new is published or granted, with the code that says
+/// why; the cluster itself is let in as ever.
+#[tokio::test]
+async fn under_an_expired_root_nothing_new_is_published_or_granted() {
+    let mut site = Site::new().await;
+    let cluster = site.reenter().await.unwrap().cluster.unwrap();
+    let files = contents(&["host-network"]);
+    let mut manifest = site.signer.manifest(&files, 2);
+    manifest.expires = manifest.created.plus_s(800 * 86_400);
+    let held = site.hub.store.cluster(cluster).await.unwrap().unwrap();
+    let grant = Envelope::from_json(held.grant.unwrap().as_bytes()).unwrap();
+    let grant = Grant { version: 9, ..Grant::parse(&grant.payload).unwrap() };
+    let mut signed = grant.to_unsigned().unwrap();
+    signed.add_signature(&site.signer.operator_key);
+    site.manual.advance(DAY * 366);
+
+    let mut request = site.signer.request(&files, 2);
+    request.manifest = site.signer.sign(&manifest);
+    let refused = publish(&site.hub, request, &operator()).await.unwrap_err();
+    assert_eq!(refused.code, Code::Expired, "{}", refused.detail);
+    let labels = Some(Labels::from([("tier".to_owned(), "edge".to_owned())]));
+    for request in [
+        ApprovalRequest { labels, ..ApprovalRequest::default() },
+        ApprovalRequest { grant: Some(signed), ..ApprovalRequest::default() },
+    ] {
+        let refused = enrol::approve(&site.hub, cluster, request, &operator()).await.unwrap_err();
+        assert_eq!(refused.code, Code::Expired, "{}", refused.detail);
+    }
+    assert_eq!(site.hub.store.bundles().await.unwrap().len(), 1);
+    enrol::approve(&site.hub, cluster, ApprovalRequest::default(), &operator()).await.unwrap();
+    assert_eq!(site.reenter().await.unwrap().status, Status::Issued);
 }
 
 /// Scenario: an old identity key comes back under a fresh instance id. Guarantee: the thirty days are the cluster's, and
