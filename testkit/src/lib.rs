@@ -4,4 +4,7 @@
 
 pub mod available;
 pub mod controlplane;
+pub mod fault_proxy;
 pub mod marked;
+pub mod processes;
+pub mod wait;

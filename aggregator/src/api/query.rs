@@ -119,7 +119,7 @@ impl RowQuery {
         let mut states = Vec::new();
         for word in list(self.state.as_deref()) {
             match word {
-                "open" => {}
+                "open" => states.extend(FindingState::OPEN),
                 other => states.push(finding_state(other)?),
             }
         }
@@ -315,6 +315,15 @@ mod tests {
             let query = search(query).unwrap();
             assert!(query.finding_filter(&[]).is_err(), "{query:?}");
         }
+    }
+
+    #[test]
+    fn open_adds_to_other_states() {
+        let states = |q| search(q).unwrap().finding_filter(&[]).unwrap().states;
+        let [fail, warn, stale] = FindingState::OPEN;
+        assert_eq!(states("state:open,closed"), [fail, warn, stale, FindingState::Closed]);
+        assert_eq!(states("state:open"), FindingState::OPEN);
+        assert_eq!(states("web"), []);
     }
 
     #[test]

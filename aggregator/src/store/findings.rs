@@ -57,6 +57,11 @@ pub enum FindingState {
     Closed,
 }
 
+impl FindingState {
+    /// What `open` stands for.
+    pub const OPEN: [Self; 3] = [Self::Fail, Self::Warn, Self::Stale];
+}
+
 /// Which findings; every part that is set must hold. No state means every open one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingFilter {

@@ -1,0 +1,451 @@
+//! A fleet of real processes: the three programs as they were built, in a folder that goes away.
+//!
+//! Agents reach the hub through a [`FaultProxy`] each, which keeps its address when the hub comes back on
+//! another port. A process is killed when its value is dropped.
+#![expect(clippy::expect_used, reason = "what a test cannot set up fails the test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::fault_proxy::FaultProxy;
+use crate::wait::{now, until};
+
+/// No step of a test waits longer.
+pub const LIMIT: Duration = Duration::from_secs(90);
+/// Heartbeats this often.
+pub const HEARTBEAT_MS: u64 = 500;
+
+/// One of the daemons, running or not.
+pub struct Daemon {
+    program: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+/// How a daemon ended, and how long that took.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub took: Duration,
+}
+
+/// A hub, its signers, and where its API is.
+pub struct Fleet {
+    folder: TempDir,
+    pub hub: Daemon,
+    server: String,
+    agents: SocketAddr,
+}
+
+/// A cluster that is a directory of manifests, with its agent.
+pub struct Site {
+    pub name: String,
+    pub agent: Daemon,
+    pub link: FaultProxy,
+    folder: PathBuf,
+}
+
+/// What is wrong with an object: subject, policy, fingerprint.
+pub type Findings = BTreeSet<(String, String, String)>;
+
+/// A program of this build, beside the tests.
+///
+/// # Panics
+/// Where it was not built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let path = test.ancestors().nth(2).expect("target/<profile>/deps/<test>").join(name);
+    assert!(path.is_file(), "{} is missing: `make build` makes it", path.display());
+    path
+}
+
+impl Daemon {
+    /// Its settings and its log stand beside `folder`.
+    #[must_use]
+    pub fn new(name: &str, folder: &Path, settings: &Value) -> Self {
+        let config = folder.with_extension("yaml");
+        fs::write(&config, settings.to_string()).expect("settings are written");
+        Self { program: program(name), config, log: folder.with_extension("log"), child: None }
+    }
+
+    /// # Panics
+    /// Where the program cannot be started.
+    pub fn start(&mut self) {
+        self.start_under(&[]);
+    }
+
+    /// As `command... program run --config FILE`, such as under another user.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    pub fn start_under(&mut self, command: &[&str]) {
+        let mut log = File::options();
+        let log = log.create(true).append(true).open(&self.log).expect("a log");
+        let mut words: Vec<&std::ffi::OsStr> = command.iter().map(AsRef::as_ref).collect();
+        words.extend([self.program.as_os_str(), "run".as_ref(), "--config".as_ref()]);
+        words.push(self.config.as_os_str());
+        let (first, rest) = words.split_first().expect("a program");
+        let child = Command::new(first)
+            .args(rest)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        self.child = Some(child);
+    }
+
+    /// kill -9. Nothing where it does not run.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let Some(child) = &self.child else { return };
+        let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "no signal {name}");
+    }
+
+    /// Asks it to end, and waits for it.
+    pub fn stop(&mut self) -> Ended {
+        let begun = now();
+        self.signal("TERM");
+        Ended { status: self.ended(LIMIT), took: begun.elapsed() }
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let child = self.child.as_mut().expect("it runs");
+        let status = until("the process ends", limit, || match child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            other => Err(format!("{other:?}")),
+        });
+        self.child = None;
+        status
+    }
+
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// True as long as it has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The last lines of its log, for a message.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Fleet {
+    /// A hub with these policies of the library published as version 1.
+    #[must_use]
+    pub fn start(policies: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().to_owned();
+        let any = "127.0.0.1:0";
+        let settings = json!({
+            "data_dir": path.join("hub"),
+            "trust_domain": "test.provost",
+            "agents": {"listen": any},
+            "api": {"listen": any},
+            "admin": {"listen": any},
+            "auto_approve": true,
+            "heartbeat_interval_ms": HEARTBEAT_MS,
+            "log": {"format": "human"},
+        });
+        let hub = Daemon::new("provost-aggregator", &path.join("hub"), &settings);
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut fleet = Self { folder, hub, server: String::new(), agents: nowhere };
+        fleet.start_hub(&[]);
+        fleet.make_keys();
+        lay_out(&path.join("policies"), policies);
+        fleet.publish(1);
+        fleet
+    }
+
+    /// Starts the hub, on ports of its own choice, and leads these sites there.
+    pub fn start_hub(&mut self, sites: &[&Site]) {
+        let file = self.path("hub/addresses.json");
+        let _ = fs::remove_file(&file);
+        self.hub.start();
+        let addresses = until("the hub listens", LIMIT, || {
+            assert!(self.hub.runs(), "the hub ended: {}", self.hub.last_words());
+            let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+            serde_json::from_str::<BTreeMap<String, SocketAddr>>(&text)
+                .map_err(|error| error.to_string())
+        });
+        self.agents = addresses["agents"];
+        self.server = format!("http://{}", addresses["api"]);
+        for site in sites {
+            site.link.lead_to(self.agents);
+        }
+    }
+
+    /// A new site with an agent that runs, enrolled by a token of its own. Nothing is in its directory yet.
+    #[must_use]
+    pub fn enrol(&self, name: &str, more: Value) -> Site {
+        let mut site = self.prepare(name, more);
+        site.agent.start();
+        until("the agent is enrolled", LIMIT, || {
+            assert!(site.agent.runs(), "the agent ended: {}", site.agent.last_words());
+            let status = self.status(&site);
+            if status["enrolment"] == "enrolled" { Ok(()) } else { Err(status.to_string()) }
+        });
+        site
+    }
+
+    /// As [`Fleet::enrol`], with an agent that was not started yet. `more` are further settings.
+    #[must_use]
+    pub fn prepare(&self, name: &str, more: Value) -> Site {
+        let link = FaultProxy::start(self.agents).expect("a proxy");
+        let folder = self.path(name);
+        fs::create_dir_all(folder.join("manifests")).expect("a folder");
+        let url = format!("https://{}", link.address());
+        let token = ["fleet", "token", "create", "--root", "root.json", "--name", name];
+        let token = self.provost(&[&token[..], &["--hub", &url]].concat());
+        fs::write(folder.join("token"), token).expect("a token file");
+        let mut settings = json!({
+            "data_dir": folder.join("data"),
+            "name": name,
+            "token_file": folder.join("token"),
+            "source": {"manifests": {"dir": folder.join("manifests"), "rescan_ms": 500}},
+            "admin": {"listen": "127.0.0.1:0"},
+            "reconnect": {"first_ms": 50, "cap_ms": 500},
+            "log": {"format": "human"},
+        });
+        if let (Some(settings), Value::Object(more)) = (settings.as_object_mut(), more) {
+            settings.extend(more);
+        }
+        let agent = Daemon::new("provost-agent", &folder, &settings);
+        Site { name: name.to_owned(), agent, link, folder }
+    }
+
+    /// Builds, signs and publishes what stands in the policy tree.
+    pub fn publish(&self, version: u64) {
+        let (name, version) = (format!("v{version}"), version.to_string());
+        let build = ["bundle", "build", "policies", "--out", &name, "--version", &version];
+        self.provost(&[&build[..], &["--skip-tests"]].concat());
+        self.provost(&["bundle", "sign", &name, "--key", "policy.key.json"]);
+        self.provost(&["bundle", "publish", &name, "--root", "root.json"]);
+    }
+
+    fn make_keys(&self) {
+        for name in ["root", "policy"] {
+            let file = format!("{name}.key.json");
+            self.provost(&["keys", "generate", "--out", &file, "--name", name]);
+        }
+        let init = ["root", "init", "--key", "root.pub.json", "--policy-key", "policy.pub.json"];
+        self.provost(&init);
+        let facts = self.provost(&["fleet", "info", "-o", "json"]);
+        let facts: Value = serde_json::from_str(&facts).expect("JSON");
+        let director = facts["directorKey"].as_str().expect("the director's key");
+        self.provost(&["root", "add-key", "--role", "director", "--public", director]);
+        self.provost(&["root", "sign", "--key", "root.key.json"]);
+    }
+
+    /// Runs `provost`, which must succeed; what it prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn provost(&self, arguments: &[&str]) -> String {
+        let output = self.try_provost(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "provost {}: {errors}", arguments.join(" "));
+        String::from_utf8(output.stdout).expect("UTF-8").trim_end().to_owned()
+    }
+
+    /// Runs `provost` in the fleet's folder.
+    pub fn try_provost(&self, arguments: &[&str]) -> Output {
+        Command::new(program("provost"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("PROVOST_SERVER", &self.server)
+            .env("PROVOST_TOKEN_FILE", self.path("hub/admin.token"))
+            .stdin(Stdio::null())
+            .output()
+            .expect("provost runs")
+    }
+
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What `provost-agent status` says; null where there is no agent's data.
+    #[must_use]
+    pub fn status(&self, site: &Site) -> Value {
+        let data = site.folder.join("data");
+        let output = Command::new(program("provost-agent"))
+            .args(["status", "-o", "json", "--data-dir"])
+            .arg(data)
+            .output()
+            .expect("provost-agent runs");
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// What is open at a site, as the hub shows it.
+    #[must_use]
+    pub fn shown(&self, site: &Site) -> Findings {
+        let findings = ["fleet", "findings", "--all", "-o", "json", "--state", "open"];
+        let text = self.provost(&[&findings[..], &["--cluster", &site.name]].concat());
+        let rows: Value = serde_json::from_str(&text).expect("JSON");
+        named(rows["findings"].as_array().expect("findings"))
+    }
+
+    /// What a scan of the site's manifests says now.
+    #[must_use]
+    pub fn scanned(&self, site: &Site) -> Findings {
+        let manifests = site.manifests();
+        let folder = manifests.to_str().expect("UTF-8");
+        let output = self.try_provost(&["scan", "--policy", "policies", "-o", "json", folder]);
+        let rows: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        named(rows["findings"].as_array().expect("findings"))
+    }
+
+    /// Waits until the hub shows of the site exactly what a scan of its manifests says.
+    ///
+    /// # Panics
+    /// When it never does.
+    pub fn exact(&self, site: &Site) {
+        let scanned = self.scanned(site);
+        until("the hub shows what a scan says", LIMIT, || {
+            let shown = self.shown(site);
+            let missing: Vec<_> = scanned.difference(&shown).take(3).collect();
+            let invented: Vec<_> = shown.difference(&scanned).take(3).collect();
+            match (missing.is_empty(), invented.is_empty()) {
+                (true, true) => Ok(()),
+                _ => Err(format!("missing {missing:?}, invented {invented:?}; {}", site.last())),
+            }
+        });
+    }
+
+    /// Waits until everything that the agent recorded is acknowledged; the last number.
+    pub fn settled(&self, site: &Site) -> u64 {
+        until("everything is acknowledged", LIMIT, || {
+            let status = self.status(site);
+            let spool = &status["spool"];
+            match (spool["unacknowledged"].as_u64(), spool["ackedSeq"].as_u64()) {
+                (Some(0), Some(acked)) if acked > 0 => Ok(acked),
+                _ => Err(status.to_string()),
+            }
+        })
+    }
+
+    /// Exports the evidence and lets `provost verify-reports` judge it: its report, and whether all holds.
+    #[must_use]
+    pub fn evidence(&self) -> (Value, bool) {
+        let folder = self.path("evidence");
+        let _ = fs::remove_dir_all(&folder);
+        self.provost(&["fleet", "export", "evidence"]);
+        let check = ["verify-reports", "--from", "evidence", "--roots", "root.json", "-o", "json"];
+        let output = self.try_provost(&check);
+        let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        (report, output.status.success())
+    }
+}
+
+impl Site {
+    #[must_use]
+    pub fn manifests(&self) -> PathBuf {
+        self.folder.join("manifests")
+    }
+
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Writes a manifest, whole.
+    ///
+    /// # Panics
+    /// Where it cannot be written.
+    pub fn write(&self, name: &str, text: &str) {
+        let hidden = self.folder.join(format!("{name}.new"));
+        fs::write(&hidden, text).expect("written");
+        fs::rename(hidden, self.manifests().join(name)).expect("renamed");
+    }
+
+    fn last(&self) -> String {
+        format!("the agent's last words:\n{}", self.agent.last_words())
+    }
+}
+
+/// A pod that breaks `host-network` or does not.
+#[must_use]
+pub fn pod(name: &str, host_network: bool) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop}}\n\
+         spec: {{hostNetwork: {host_network}, containers: [{{name: a, image: 'a:1'}}]}}\n"
+    )
+}
+
+fn named(rows: &[Value]) -> Findings {
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let named = rows.iter().map(|row| {
+        let subject = row["subject"]["name"].as_str().unwrap_or_default().to_owned();
+        (subject, text(row, "policy"), text(row, "fingerprint"))
+    });
+    named.collect()
+}
+
+/// The library narrowed to these policies, as a tree.
+fn lay_out(folder: &Path, policies: &[&str]) {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    copy(&library.join("lib"), &folder.join("lib"));
+    for area in fs::read_dir(&library).expect("the library") {
+        let area = area.expect("an area").path();
+        for policy in policies {
+            if area.join(policy).is_dir() {
+                let name = area.file_name().expect("a name");
+                copy(&area.join(policy), &folder.join(name).join(policy));
+            }
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).expect("copied");
+        }
+    }
+}
