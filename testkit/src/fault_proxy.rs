@@ -229,7 +229,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                thread::spawn(move || std::io::copy(&mut stream.try_clone().unwrap(), &mut &stream));
+                thread::spawn(move || {
+                    std::io::copy(&mut stream.try_clone().unwrap(), &mut &stream)
+                });
             }
         });
         address
