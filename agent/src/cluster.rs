@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Node;
 use kube::Client;
+use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use provost_engine::CompiledSet;
 use provost_model::policy::Checkpoint;
@@ -31,6 +33,10 @@ use watch::KindState;
 
 /// A kind that a CRD adds later is found by looking again.
 const REDISCOVER: Duration = Duration::from_secs(300);
+/// A Node names its images and may be large.
+const NODES_PER_PAGE: u32 = 100;
+/// Different versions of kubelets that are told; a cluster has two or three.
+const MAX_NODE_VERSIONS: usize = 32;
 
 /// Where the API server is.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +77,7 @@ impl ClusterSource {
         Ok(Self { client })
     }
 
-    /// The uid of kube-system, by which the hub knows one cluster from another, and the server's version.
+    /// The uid of kube-system, by which the hub knows one cluster from another, and which versions run.
     pub async fn facts(&self) -> Result<Facts, kube::Error> {
         let version = self.client.apiserver_version().await?;
         let namespaces =
@@ -79,7 +85,31 @@ impl ClusterSource {
         let kube_system = namespaces.get_opt("kube-system").await?;
         let cluster_uid =
             kube_system.map(|namespace| namespace.object.uid().to_owned()).unwrap_or_default();
-        Ok(Facts { cluster_uid, server_version: version.git_version })
+        let node_versions = match self.node_versions().await {
+            Ok(versions) => versions,
+            Err(error) => {
+                tracing::warn!(%error, "the API server does not list nodes: their versions stay unknown");
+                Vec::new()
+            }
+        };
+        Ok(Facts { cluster_uid, server_version: version.git_version, node_versions })
+    }
+
+    /// Of the kubelets, each once, sorted.
+    async fn node_versions(&self) -> Result<Vec<String>, kube::Error> {
+        let nodes = kube::Api::<Node>::all(self.client.clone());
+        let mut page = ListParams::default().limit(NODES_PER_PAGE);
+        let mut versions = BTreeSet::new();
+        loop {
+            let listed = nodes.list(&page).await?;
+            let found = listed.items.into_iter().filter_map(|node| node.status?.node_info);
+            versions.extend(found.map(|info| info.kubelet_version));
+            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => break,
+            }
+        }
+        Ok(versions.into_iter().take(MAX_NODE_VERSIONS).collect())
     }
 }
 
@@ -89,6 +119,21 @@ pub struct Facts {
     /// Empty where the agent may not read the namespace.
     pub cluster_uid: String,
     pub server_version: String,
+    /// Each once; empty where the agent may not list nodes.
+    pub node_versions: Vec<String>,
+}
+
+impl Facts {
+    /// SHA-256 over the versions, a line each, the server's first.
+    #[must_use]
+    pub fn version_hash(&self) -> Digest {
+        let mut lines = format!("{}\n", self.server_version);
+        for version in &self.node_versions {
+            lines.push_str(version);
+            lines.push('\n');
+        }
+        Digest::of(lines.as_bytes())
+    }
 }
 
 #[async_trait]

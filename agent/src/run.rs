@@ -142,8 +142,8 @@ impl Agent {
         let data_dir = config.data_dir.clone();
         let ground = Ground::open(&data_dir, &clock)?;
         let registry = Registry::new();
-        let facts = facts(&config, &ground.identity).await;
-        let (bundles, damages) = bundles(&ground, &plane, &facts).await?;
+        let about = about(&config, &ground.identity).await;
+        let (bundles, damages) = bundles(&ground, &plane, &about.facts).await?;
         let bundles = bundles.retrying(config.reconnect_first, config.reconnect_cap);
         damage::tell(&data_dir, &damages, &health);
         let journal = Arc::clone(&plane.journal);
@@ -186,7 +186,7 @@ impl Agent {
         };
         let (offers, offered) = mpsc::channel(OFFERS_QUEUE);
         let wires = Wires { plane, view, offers, health: health.clone(), link, clock };
-        let uplink = uplink(ground, config, facts, wires, &registry, tasks)?;
+        let uplink = uplink(ground, config, about, wires, &registry, tasks)?;
         let shutdown = tasks.shutdown();
         let ready = readiness(board.bundles.clone(), health.clone(), shutdown.clone());
         tasks.spawn_infallible("readiness", OnEnd::ShutDown, ready);
@@ -259,6 +259,13 @@ async fn bundles(
     Ok((bundles, damages))
 }
 
+/// What the agent says of its cluster, as it was at the start.
+struct About {
+    facts: Facts,
+    /// Of the kubelets.
+    node_versions: Vec<String>,
+}
+
 /// What ties the uplink to the rest.
 struct Wires {
     plane: DataPlane,
@@ -272,13 +279,14 @@ struct Wires {
 fn uplink(
     ground: Ground,
     config: Config,
-    facts: Facts,
+    about: About,
     wires: Wires,
     registry: &Registry,
     tasks: &Tasks,
 ) -> anyhow::Result<Uplink> {
     let Ground { folder, identity, enrolment, certificates, trust, store } = ground;
     let Wires { plane: DataPlane { chain, journal }, view, offers, health, link, clock } = wires;
+    let About { facts, node_versions } = about;
     let server_version = facts.server_version.clone();
     let membership = Membership::new(Parts {
         folder,
@@ -307,6 +315,7 @@ fn uplink(
         shutdown: tasks.shutdown().clone(),
         config_digest: config.digest,
         server_version,
+        node_versions,
         hubs: config.hubs,
         proxy: config.proxy,
         backoff: Backoff::new(config.reconnect_first, config.reconnect_cap),
@@ -331,24 +340,29 @@ async fn hold(data_dir: &Path) -> anyhow::Result<File> {
 
 /// What tells this cluster from others. An API server that does not answer stops nothing: the
 /// instance stands in for the cluster then.
-async fn facts(config: &Config, identity: &Identity) -> Facts {
-    let mut facts = Facts {
-        cluster_uid: identity.instance.to_string(),
-        version_hash: Vec::new(),
-        server_version: String::new(),
+async fn about(config: &Config, identity: &Identity) -> About {
+    let mut about = About {
+        facts: Facts {
+            cluster_uid: identity.instance.to_string(),
+            version_hash: Vec::new(),
+            server_version: String::new(),
+        },
+        node_versions: Vec::new(),
     };
-    let SourceSettings::Cluster(settings) = &config.source else { return facts };
+    let SourceSettings::Cluster(settings) = &config.source else { return about };
     let settings = cluster::Settings { kubeconfig: settings.kubeconfig.clone(), context: None };
-    let Ok(source) = ClusterSource::connect(&settings).await else { return facts };
+    let Ok(source) = ClusterSource::connect(&settings).await else { return about };
     match tokio::time::timeout(FACTS_TIMEOUT, source.facts()).await {
         Ok(Ok(found)) => {
+            about.facts.version_hash = found.version_hash().as_bytes().to_vec();
             if !found.cluster_uid.is_empty() {
-                facts.cluster_uid = found.cluster_uid;
+                about.facts.cluster_uid = found.cluster_uid;
             }
-            facts.server_version = found.server_version;
+            about.facts.server_version = found.server_version;
+            about.node_versions = found.node_versions;
         }
         Ok(Err(error)) => tracing::warn!(%error, "the API server did not say which cluster it is"),
         Err(_) => tracing::warn!("the API server did not answer in time which cluster it is"),
     }
-    facts
+    about
 }

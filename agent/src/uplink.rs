@@ -51,6 +51,7 @@ pub struct Uplink {
     pub shutdown: Shutdown,
     pub config_digest: Digest,
     pub server_version: String,
+    pub node_versions: Vec<String>,
     /// Of the settings; empty: those of the token.
     pub hubs: Vec<HubUrl>,
     pub proxy: Option<Proxy>,

@@ -368,7 +368,7 @@ impl Uplink {
             config: Some(self.config_digest),
             wall_ms: self.clock.wall_ms(),
             server_version: self.server_version.clone(),
-            node_versions: Vec::new(),
+            node_versions: self.node_versions.clone(),
             blobs_held,
         }
     }

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service, ServiceAccount};
 use kube::Api;
-use kube::api::{ListParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
 use provost_agent::admission::{Endpoint, Registration};
 use provost_agent::config::{Cluster as ClusterSettings, Config, Settings, Source};
@@ -121,6 +121,22 @@ async fn settings_service_and_registration_fit(kube: &kube::Client) {
     api.create(&PostParams::default(), &document).await.expect("registered");
 }
 
+/// Two versions on three nodes; no kubelet is needed for that.
+async fn two_versions(kube: &kube::Client, run: &Run) {
+    let nodes: Api<Node> = Api::all(kube.clone());
+    for (name, version) in [("a", "v1.36.3"), ("b", "v1.35.2"), ("c", "v1.36.3")] {
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": format!("{name}-{}", run.id)},
+            "status": {"nodeInfo": {"kubeletVersion": version}},
+        }))
+        .expect("a node");
+        let made = nodes.create(&PostParams::default(), &node).await.expect("created");
+        let status = Patch::Merge(json!({"status": node.status}));
+        let name = made.metadata.name.expect("a name");
+        nodes.patch_status(&name, &PatchParams::default(), &status).await.expect("patched");
+    }
+}
+
 /// Scenario: the manifests in a real API server, and an agent with the account that they make. Guarantee: of
 /// the kinds that the library matches none is forbidden, the cluster's uid is read, and Secrets are not.
 #[tokio::test(flavor = "multi_thread")]
@@ -133,6 +149,7 @@ async fn the_deployed_account_may_do_what_the_agent_does_and_no_more() {
     let kube = client(&plane).await.expect("a client");
     let run = Run::new(kube.clone()).await.expect("a run");
     apply(&run).await;
+    two_versions(&kube, &run).await;
     settings_service_and_registration_fit(&kube).await;
 
     let folder = tempfile::tempdir().expect("a folder");
@@ -145,7 +162,9 @@ async fn the_deployed_account_may_do_what_the_agent_does_and_no_more() {
     let source =
         provost_agent::cluster::Settings { kubeconfig: Some(kubeconfig.clone()), context: None };
     let source = provost_agent::cluster::ClusterSource::connect(&source).await.expect("connected");
-    assert!(!source.facts().await.expect("facts").cluster_uid.is_empty(), "kube-system is read");
+    let facts = source.facts().await.expect("facts");
+    assert!(!facts.cluster_uid.is_empty(), "kube-system is read");
+    assert_eq!(facts.node_versions, ["v1.35.2", "v1.36.3"], "each version once");
 
     let fleet = Fleet::start().await;
     fleet.publish_bundle(&library(), 1).await;
