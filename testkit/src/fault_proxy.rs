@@ -135,16 +135,15 @@ impl Link {
         let era = self.era.load(Ordering::SeqCst);
         let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(hub) = TcpStream::connect(target) else { return };
-        // Both directions draw on it, so that a cut comes in the middle of what either says.
-        let left = Arc::new(AtomicI64::new(match self.fault() {
-            Fault::CutEvery(bytes) => i64::from(bytes),
-            _ => i64::MAX,
-        }));
+        let left = match self.fault() {
+            Fault::CutEvery(bytes) => AtomicI64::new(i64::from(bytes)),
+            _ => AtomicI64::new(i64::MAX),
+        };
         let back = (hub.try_clone(), agent.try_clone());
         let (Ok(hub_back), Ok(agent_back)) = back else { return };
-        let (link, left_back) = (Arc::clone(&self), Arc::new(AtomicI64::new(i64::MAX)));
+        let link = Arc::clone(&self);
         let answering = thread::spawn(move || {
-            link.pump(hub_back, agent_back, era, &link.to_agent, &left_back);
+            link.pump(hub_back, agent_back, era, &link.to_agent, &AtomicI64::new(i64::MAX));
         });
         if let (Ok(agent), Ok(hub)) = (agent.try_clone(), hub.try_clone()) {
             self.pump(agent, hub, era, &self.to_hub, &left);
@@ -182,10 +181,11 @@ impl Link {
             };
             let allowed = usize::try_from(left.load(Ordering::SeqCst)).unwrap_or(0).min(read);
             let Some(bytes) = buffer.get(..allowed) else { break };
+            // Counted before they arrive, so that who has them finds them counted.
+            count.fetch_add(allowed as u64, Ordering::SeqCst);
             if to.write_all(bytes).is_err() {
                 break;
             }
-            count.fetch_add(allowed as u64, Ordering::SeqCst);
             left.fetch_sub(i64::try_from(allowed).unwrap_or(i64::MAX), Ordering::SeqCst);
             if allowed < read {
                 break;
@@ -269,6 +269,8 @@ mod tests {
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut read = [0; 5];
         assert!(is_timeout(&stream.read(&mut read).unwrap_err()));
+        drop(stream);
+        let proxy = FaultProxy::start(echo()).unwrap();
         proxy.set(Fault::CutEvery(3));
         let mut stream = open(&proxy);
         stream.write_all(b"hello").unwrap();
