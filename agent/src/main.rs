@@ -10,6 +10,7 @@ use provost_agent::run::Agent;
 use provost_runtime::clock::System;
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::tasks::Tasks;
+use provost_runtime::telemetry::Telemetry;
 use provost_runtime::{admin, config, telemetry, tls};
 
 /// What tasks get to end after the signal, before they are cut off.
@@ -41,14 +42,14 @@ async fn run(arguments: &Run) -> ExitCode {
             return ExitCode::from(config::EXIT_CODE);
         }
     };
-    let _telemetry = match telemetry::init("provost-agent", &settings.log) {
+    let telemetry = match telemetry::init("provost-agent", &settings.log) {
         Ok(guard) => guard,
         Err(error) => {
             eprintln!("provost-agent: {:#}", anyhow::Error::from(error));
             return ExitCode::from(config::EXIT_CODE);
         }
     };
-    match serve(settings).await {
+    match serve(settings, &telemetry).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the agent ends");
@@ -57,15 +58,16 @@ async fn run(arguments: &Run) -> ExitCode {
     }
 }
 
-async fn serve(settings: Config) -> anyhow::Result<()> {
+async fn serve(settings: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
     let tasks = Tasks::new(shutdown.clone());
     let listener = admin::bind(settings.admin_listen).await?;
     // Holds the data folder until the last task has ended.
     let started = Agent::start(settings, System::shared(), listener, &tasks).await;
-    if started.is_err() {
-        shutdown.trigger();
+    match &started {
+        Ok(agent) => telemetry.watch(&agent.registry),
+        Err(_) => shutdown.trigger(),
     }
     let ended = tasks.join(GRACE).await;
     // Why it did not start counts more than how it ended.

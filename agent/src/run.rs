@@ -52,6 +52,7 @@ pub struct Agent {
     pub instance: InstanceId,
     pub admin_address: SocketAddr,
     pub board: Board,
+    pub registry: Registry,
     /// The compiled set in force.
     pub sets: watch::Receiver<Arc<CompiledSet>>,
     /// Held while the agent runs: two agents never share a data folder.
@@ -141,7 +142,7 @@ impl Agent {
         let Base { lock, health, plane, recording } = base;
         let data_dir = config.data_dir.clone();
         let ground = Ground::open(&data_dir, &clock)?;
-        let registry = Registry::new();
+        let registry = Registry::of_process();
         let about = about(&config, &ground.identity).await;
         let (bundles, damages) = bundles(&ground, &plane, &about.facts).await?;
         let bundles = bundles.retrying(config.reconnect_first, config.reconnect_cap);
@@ -193,12 +194,12 @@ impl Agent {
         tasks.spawn_infallible("bundles", OnEnd::ShutDown, bundles.run(offered, shutdown.clone()));
         tasks.spawn_infallible("uplink", OnEnd::ShutDown, uplink.run());
         let admin_address = admin.local_addr()?;
-        let router = admin::router(health, registry, status::router(board.clone()));
+        let router = admin::router(health, registry.clone(), status::router(board.clone()));
         tasks.spawn("admin", OnEnd::ShutDown, admin::serve(admin, router, shutdown.clone()));
         let path = data_dir.join(ADMIN_ADDRESS_FILE);
         disk::replace(&path, format!("{admin_address}\n").as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { instance, admin_address, board, sets, _lock: lock })
+        Ok(Self { instance, admin_address, board, registry, sets, _lock: lock })
     }
 }
 

@@ -52,9 +52,11 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn serve(settings: Config) -> anyhow::Result<()> {
-    let _telemetry = telemetry::init("provost-aggregator", &settings.log)?;
     tls::install_crypto_provider();
+    let telemetry = telemetry::init("provost-aggregator", &settings.log)?;
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
-    run::start(settings, System::shared(), shutdown).await?.wait().await
+    let running = run::start(settings, System::shared(), shutdown).await?;
+    telemetry.watch(&running.registry);
+    running.wait().await
 }

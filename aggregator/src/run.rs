@@ -37,6 +37,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Running {
     pub hub: Arc<Hub>,
     pub addresses: Addresses,
+    pub registry: Registry,
     tasks: Tasks,
     store: SqliteStore,
     _folder: DataFolder,
@@ -70,7 +71,7 @@ async fn start_within(config: &Config, clock: SharedClock, tasks: Tasks) -> Resu
         agent_urls: config.agents.urls.clone(),
         agent_address: addresses.agents,
     };
-    let registry = Registry::new();
+    let registry = Registry::of_process();
     let hub =
         Hub::open(store.clone(), Arc::clone(&clock), keys, asked, settings, &registry).await?;
     let shutdown = tasks.shutdown().clone();
@@ -87,11 +88,11 @@ async fn start_within(config: &Config, clock: SharedClock, tasks: Tasks) -> Resu
         OnEnd::Log,
         store_check::watch(Arc::clone(&hub), health.clone(), shutdown.clone()),
     );
-    let router = admin::router(health, registry, Default::default());
+    let router = admin::router(health, registry.clone(), Default::default());
     tasks.spawn("admin port", OnEnd::ShutDown, admin::serve(listeners.admin, router, shutdown));
     folder.announce(&addresses)?;
     tracing::info!(agents = %addresses.agents, api = %addresses.api, admin = %addresses.admin, "the hub listens");
-    Ok(Running { hub, addresses, tasks, store, _folder: folder })
+    Ok(Running { hub, addresses, registry, tasks, store, _folder: folder })
 }
 
 async fn open_store(folder: &DataFolder, asked: &TrustDomain) -> Result<SqliteStore> {

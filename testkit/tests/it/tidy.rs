@@ -15,6 +15,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "proto/",
             "agent/src/uplink",
             "aggregator/src/session",
+            "runtime/src/telemetry",
             "agent/tests/",
             "aggregator/tests/",
             "testkit/",
@@ -38,7 +39,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ),
     ("opentelemetry", &["runtime/src/telemetry"]),
     ("opentelemetry_sdk", &["runtime/src/telemetry"]),
-    ("opentelemetry_otlp", &["runtime/src/telemetry"]),
+    ("opentelemetry_proto", &["runtime/src/telemetry", "testkit/"]),
     (
         "rustls",
         &[
