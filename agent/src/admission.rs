@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -35,11 +35,13 @@ use provost_runtime::admin::Health;
 use provost_runtime::clock::SharedClock;
 use provost_runtime::metrics::{Counter, Histogram, Registry};
 use provost_runtime::tasks::{OnEnd, Tasks};
+use provost_runtime::telemetry::trace::{self, Kind, Span};
 use provost_runtime::tls;
 use provost_runtime::web::{self, Certified, Useful};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::metrics::Evaluations;
 use crate::report::Reporter;
 pub use certificate::{Certificate, Error as CertificateError};
 use decision::Decision;
@@ -103,6 +105,7 @@ struct Metrics {
     /// Events over the rate, or that the reporter's queue did not take.
     unreported: Counter,
     seconds: Histogram,
+    evaluations: Evaluations,
 }
 
 impl Admission {
@@ -156,19 +159,21 @@ impl Admission {
             .with_state(self)
     }
 
-    async fn decide(&self, request: Request) -> Decision {
+    async fn decide(&self, request: Request, span: &Span) -> Decision {
         let Some((review, context)) = request.into_review() else {
             return Decision::let_through();
         };
         let set = self.sets.borrow().clone();
+        let evaluate = trace::span("evaluate").child_of(span);
         let verdicts = self.verdicts(&set, &review).await;
+        drop(evaluate);
         let decision = Decision::of(&set, verdicts);
         if context.dry_run || !decision.is_worth_a_record() {
             return decision;
         }
         if let Some(reporter) = &self.reporter {
             let taken = if self.records.take(self.clock.monotonic()) {
-                reporter.admission(record::of(&set, &review, &context, &decision))
+                reporter.admission(record::of(&set, &review, &context, &decision), span)
             } else {
                 Err(reporter.admission_lost())
             };
@@ -182,9 +187,15 @@ impl Admission {
     /// Where the lane gives no answer, every binding that matches gets an error verdict, so that
     /// its fail mode decides.
     async fn verdicts(&self, set: &CompiledSet, review: &Review) -> Vec<Verdict> {
+        let begun = self.clock.monotonic();
         match self.evaluator.admission(review.clone(), self.budget).await {
-            Ok(answer) => answer.verdicts,
+            Ok(answer) => {
+                let took = self.clock.monotonic().saturating_sub(begun);
+                self.metrics.evaluations.answered(&answer.verdicts, took);
+                answer.verdicts
+            }
             Err(error) => {
+                self.metrics.evaluations.unanswered(error);
                 tracing::warn!(%error, "an admission review was not evaluated; fail modes decide");
                 set.evaluate_within(review, &|| Duration::ZERO)
             }
@@ -220,6 +231,7 @@ impl Metrics {
             registry.counter("provost_admission_reviews_total", help, &[("result", result)])
         };
         Self {
+            evaluations: Evaluations::new(registry, "admission"),
             allowed: reviews("allowed"),
             denied: reviews("denied"),
             malformed: reviews("malformed"),
@@ -232,7 +244,7 @@ impl Metrics {
                 &[],
             ),
             seconds: registry.histogram(
-                "provost_admission_duration_seconds",
+                "provost_admission_review_seconds",
                 "Time to answer an admission review.",
                 BUCKETS,
                 &[],
@@ -249,6 +261,15 @@ async fn readyz(State(admission): State<Admission>) -> (StatusCode, &'static str
     match admission.health.is_none_or(|health| health.is_ready()) {
         true => (StatusCode::OK, "ok\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+/// Part of the API server's own trace, where it says so.
+fn traced(headers: &HeaderMap) -> Span {
+    let start = trace::span("admission review").kind(Kind::Server);
+    match headers.get("traceparent") {
+        Some(parent) => start.follow(parent.to_str().unwrap_or_default()),
+        None => start.root(),
     }
 }
 
@@ -278,7 +299,7 @@ async fn bounded(
     }
 }
 
-async fn validate(State(admission): State<Admission>, body: Bytes) -> Response {
+async fn validate(State(admission): State<Admission>, headers: HeaderMap, body: Bytes) -> Response {
     let started = admission.clock.monotonic();
     let envelope = match review::parse(&body) {
         Ok(envelope) => envelope,
@@ -289,7 +310,9 @@ async fn validate(State(admission): State<Admission>, body: Bytes) -> Response {
         }
     };
     let uid = envelope.uid.clone();
-    let decision = admission.decide(envelope).await;
+    let span = traced(&headers);
+    let decision = admission.decide(envelope, &span).await;
+    span.set("provost.allowed", decision.allowed);
     let result =
         if decision.allowed { &admission.metrics.allowed } else { &admission.metrics.denied };
     result.increment();

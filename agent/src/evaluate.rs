@@ -13,10 +13,14 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use provost_engine::{CompiledSet, Evaluator, EvaluatorError, Review};
 use provost_model::policy::Checkpoint;
+use provost_model::subject::ResourceRef;
 use provost_model::{Attributes, Digest, Verdict};
+use provost_runtime::clock::SharedClock;
 use provost_runtime::shutdown::Shutdown;
+use provost_runtime::telemetry::trace::{self, Moment};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::metrics::Evaluations;
 use crate::report::seen::{Evaluated, Seen};
 use crate::source::{Change, Observed};
 use crate::state::table::Stamp;
@@ -29,6 +33,8 @@ pub struct Pipeline {
     pub sets: watch::Receiver<Arc<CompiledSet>>,
     pub evaluator: Evaluator,
     pub seen: mpsc::Sender<Seen>,
+    pub clock: SharedClock,
+    pub metrics: Evaluations,
 }
 
 type Evaluation = BoxFuture<'static, Option<Box<Evaluated>>>;
@@ -93,7 +99,7 @@ impl Pipeline {
 
     /// Starts an evaluation, unless the object is known as it stands.
     async fn observed(&self, observed: Observed) -> Result<Option<Evaluation>, Over> {
-        let Observed { subject, object, location } = observed;
+        let Observed { subject, object, location, seen } = observed;
         let digest = object.digest();
         let attributes = attributes::of(&object, digest, location);
         let Some(mut review) = Review::of(object, Checkpoint::Run) else { return Ok(None) };
@@ -107,11 +113,15 @@ impl Pipeline {
         if known.await.map_err(|_| Over)? {
             return Ok(None);
         }
-        let (evaluator, sets) = (self.evaluator.clone(), self.sets.clone());
+        let change = traced(seen, &subject);
+        let (lane, sets) = (Audit::of(self), self.sets.clone());
         let evaluation = async move {
-            let (set, verdicts) = evaluate(&evaluator, &sets, review).await?;
+            let span = trace::span("evaluate").child_of(&change);
+            let (set, verdicts) = lane.evaluate(&sets, review).await?;
+            span.set("provost.verdicts", verdicts.len());
+            drop(span);
             let stamp = stamp(&set, &digest, &attributes);
-            Some(Box::new(Evaluated { set, subject, attributes, stamp, verdicts }))
+            Some(Box::new(Evaluated { set, subject, attributes, stamp, verdicts, change }))
         };
         Ok(Some(evaluation.boxed()))
     }
@@ -126,25 +136,58 @@ impl Pipeline {
     }
 }
 
-/// With the set in force: an answer of one that was replaced meanwhile is asked for again.
-async fn evaluate(
-    evaluator: &Evaluator,
-    sets: &watch::Receiver<Arc<CompiledSet>>,
-    review: Review,
-) -> Option<(Arc<CompiledSet>, Vec<Verdict>)> {
-    loop {
-        match evaluator.audit(review.clone()).await {
-            Ok(answer) => {
-                let set = sets.borrow().clone();
-                if set.id() == answer.set {
-                    return Some((set, answer.verdicts));
+/// The trace of a change, from when the source saw it until it is recorded.
+fn traced(seen: Moment, subject: &ResourceRef) -> trace::Span {
+    let span = trace::span("change").since(seen).root();
+    if span.is_recording() {
+        span.set("k8s.resource.group", &subject.group);
+        span.set("k8s.resource.kind", &subject.kind);
+        span.set("k8s.namespace.name", &subject.namespace);
+        span.set("k8s.resource.name", &subject.name);
+    }
+    span
+}
+
+/// The audit lane, as one evaluation needs it.
+struct Audit {
+    evaluator: Evaluator,
+    clock: SharedClock,
+    metrics: Evaluations,
+}
+
+impl Audit {
+    fn of(pipeline: &Pipeline) -> Self {
+        let Pipeline { evaluator, clock, metrics, changes: _, sets: _, seen: _ } = pipeline;
+        let (evaluator, clock) = (evaluator.clone(), Arc::clone(clock));
+        Self { evaluator, clock, metrics: metrics.clone() }
+    }
+
+    /// With the set in force: an answer of one that was replaced meanwhile is asked for again.
+    async fn evaluate(
+        &self,
+        sets: &watch::Receiver<Arc<CompiledSet>>,
+        review: Review,
+    ) -> Option<(Arc<CompiledSet>, Vec<Verdict>)> {
+        loop {
+            let begun = self.clock.monotonic();
+            match self.evaluator.audit(review.clone()).await {
+                Ok(answer) => {
+                    let took = self.clock.monotonic().saturating_sub(begun);
+                    self.metrics.answered(&answer.verdicts, took);
+                    let set = sets.borrow().clone();
+                    if set.id() == answer.set {
+                        return Some((set, answer.verdicts));
+                    }
+                }
+                Err(error) => {
+                    self.metrics.unanswered(error);
+                    if error == EvaluatorError::Stopped {
+                        return None;
+                    }
+                    // Nobody else fills this lane beyond its queue; if they do, it empties by itself.
+                    tokio::time::sleep(FULL_DELAY).await;
                 }
             }
-            // Nobody else fills this lane beyond its queue; if they do, it empties by itself.
-            Err(EvaluatorError::Full | EvaluatorError::Deadline) => {
-                tokio::time::sleep(FULL_DELAY).await;
-            }
-            Err(EvaluatorError::Stopped) => return None,
         }
     }
 }

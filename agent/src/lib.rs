@@ -9,6 +9,7 @@ pub mod damage;
 pub mod disk;
 pub mod evaluate;
 pub mod identity;
+pub mod metrics;
 pub mod plane;
 pub mod report;
 pub mod run;

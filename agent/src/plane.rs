@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use provost_engine::{CompiledSet, Evaluator, Limits as EvaluatorLimits};
 use provost_runtime::admin::Health;
 use provost_runtime::clock::SharedClock;
+use provost_runtime::metrics::Registry;
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::tasks::{OnEnd, Tasks};
 use tokio::sync::{mpsc, watch};
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use crate::cluster::{self, ClusterSource};
 use crate::config::{self, Config};
 use crate::evaluate::Pipeline;
+use crate::metrics::{Evaluations, watch_queue};
 use crate::report::seen::Seen;
 use crate::report::{Ends, Outbox, Recorder, Reporter, Settings};
 use crate::source::manifests::{ManifestsSource, Settings as DirectorySettings};
@@ -31,6 +33,7 @@ pub async fn record(
     config: &Config,
     clock: SharedClock,
     health: Health,
+    registry: &Registry,
     tasks: &Tasks,
 ) -> anyhow::Result<Recording> {
     let settings = Settings {
@@ -41,7 +44,10 @@ pub async fn record(
     let (recorder, Ends { outbox, reporter, seen }) = opened
         .with_context(|| format!("cannot open the spool in {}", config.data_dir.display()))?;
     let shutdown = tasks.shutdown().clone();
+    let recorder = recorder.counted(registry);
     tasks.spawn_infallible("recorder", OnEnd::ShutDown, recorder.run(shutdown));
+    reporter.watch_queues(registry);
+    watch_queue(registry, "seen", &seen);
     Ok(Recording { outbox, reporter, seen })
 }
 
@@ -51,17 +57,22 @@ impl Recording {
         self,
         source: &config::Source,
         sets: &watch::Receiver<Arc<CompiledSet>>,
+        clock: SharedClock,
+        registry: &Registry,
         tasks: &Tasks,
     ) -> anyhow::Result<Evaluator> {
         let evaluator = Evaluator::start(sets, EvaluatorLimits::default())
             .context("cannot start the threads of the evaluator")?;
         let (sender, changes) = mpsc::channel(CHANGES_IN_FLIGHT);
+        watch_queue(registry, "changes", &sender);
         let (evaluator_of_pipeline, sets_of_pipeline) = (evaluator.clone(), sets.clone());
         let pipeline = Pipeline {
             changes,
             sets: sets_of_pipeline,
             evaluator: evaluator_of_pipeline,
             seen: self.seen,
+            clock,
+            metrics: Evaluations::new(registry, "audit"),
         };
         let shutdown = tasks.shutdown().clone();
         tasks.spawn_infallible("pipeline", OnEnd::ShutDown, pipeline.run(shutdown));

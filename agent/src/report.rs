@@ -9,6 +9,7 @@
 //! * a record that names a policy set follows a P0 Bundle record that carries the set;
 //! * between SnapshotBegin and SnapshotEnd stands no change of a verdict.
 
+mod append;
 pub mod ends;
 mod epoch;
 pub mod outbox;
@@ -22,6 +23,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use append::MAX_TRACED;
 pub use ends::{Chain, Journal};
 pub use outbox::{AckError, Item, Outbox, Position, SealedBatch};
 pub use recorder::{Ends, Recorder, Settings};

@@ -31,6 +31,7 @@ use crate::disk;
 use crate::identity::Identity;
 use crate::identity::certificates::Certificates;
 use crate::identity::enrolment::Enrolment;
+use crate::metrics::watch_board;
 use crate::plane::{self, Recording};
 use crate::report::{Chain, Journal};
 use crate::status::{self, Board, Link};
@@ -72,6 +73,7 @@ struct Base {
     health: Health,
     plane: DataPlane,
     recording: Option<Recording>,
+    registry: Registry,
 }
 
 /// What is on disk before anything runs.
@@ -110,12 +112,14 @@ impl Agent {
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let (lock, health) = (hold(&config.data_dir).await?, Health::new());
-        let recording = plane::record(&config, Arc::clone(&clock), health.clone(), tasks).await?;
+        let registry = Registry::of_process();
+        let (shared, parts) = (Arc::clone(&clock), health.clone());
+        let recording = plane::record(&config, shared, parts, &registry, tasks).await?;
         let plane = DataPlane {
             chain: Arc::new(recording.outbox.clone()),
             journal: Arc::new(recording.reporter.clone()),
         };
-        let base = Base { lock, health, plane, recording: Some(recording) };
+        let base = Base { lock, health, plane, recording: Some(recording), registry };
         Self::start_over(base, config, clock, admin, tasks).await
     }
 
@@ -128,7 +132,8 @@ impl Agent {
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let (lock, health) = (hold(&config.data_dir).await?, Health::new());
-        let base = Base { lock, health, plane, recording: None };
+        let registry = Registry::of_process();
+        let base = Base { lock, health, plane, recording: None, registry };
         Self::start_over(base, config, clock, admin, tasks).await
     }
 
@@ -139,10 +144,9 @@ impl Agent {
         admin: TcpListener,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let Base { lock, health, plane, recording } = base;
+        let Base { lock, health, plane, recording, registry } = base;
         let data_dir = config.data_dir.clone();
         let ground = Ground::open(&data_dir, &clock)?;
-        let registry = Registry::of_process();
         let about = about(&config, &ground.identity).await;
         let (bundles, damages) = bundles(&ground, &plane, &about.facts).await?;
         let bundles = bundles.retrying(config.reconnect_first, config.reconnect_cap);
@@ -159,7 +163,8 @@ impl Agent {
         let (sets, view) = (bundles.sets(), bundles.view());
         if let Some(recording) = recording {
             let reporter = recording.reporter.clone();
-            let evaluator = recording.evaluate(&config.source, &sets, tasks)?;
+            let evaluator =
+                recording.evaluate(&config.source, &sets, Arc::clone(&clock), &registry, tasks)?;
             if let Some(settings) = &config.admission {
                 let door = Door {
                     settings,
@@ -185,6 +190,7 @@ impl Agent {
             position: plane.chain.position(),
             health: health.clone(),
         };
+        watch_board(&registry, &board);
         let (offers, offered) = mpsc::channel(OFFERS_QUEUE);
         let wires = Wires { plane, view, offers, health: health.clone(), link, clock };
         let uplink = uplink(ground, config, about, wires, &registry, tasks)?;

@@ -14,6 +14,7 @@ use provost_engine::{CompiledSet, Object};
 use provost_model::subject::{Location, ResourceRef};
 use provost_model::{Digest, NotEvaluatedReason};
 use provost_runtime::shutdown::Shutdown;
+use provost_runtime::telemetry::trace;
 use tokio::sync::{mpsc, watch};
 
 /// Changes that may wait between a source and the evaluation: a page of a listing.
@@ -70,6 +71,8 @@ pub struct Observed {
     pub subject: ResourceRef,
     /// For objects from files.
     pub location: Option<Location>,
+    /// When the source came to know it: where its trace begins.
+    pub seen: trace::Moment,
 }
 
 impl Scope {

@@ -5,7 +5,9 @@
 
 mod link;
 mod membership;
+mod metrics;
 mod session;
+mod traced;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +18,13 @@ use provost_proto::status::Refusal;
 use provost_runtime::admin::Health;
 use provost_runtime::backoff::Backoff;
 use provost_runtime::clock::SharedClock;
-use provost_runtime::metrics::{Counter, Gauge, Registry};
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::spiffe::TrustDomain;
 use provost_runtime::tls::{CertificateSlot, Connector, HubUrl, Proxy};
 use tokio::sync::{mpsc, watch};
 
 pub use membership::{Joined, Membership, Parts};
+pub use metrics::Metrics;
 
 use crate::bundles::{Offer, Store, View};
 use crate::report::{Chain, Journal};
@@ -58,36 +60,6 @@ pub struct Uplink {
     pub backoff: Backoff,
     /// A bundle whose time had not come is asked for again after this.
     pub ask_again: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct Metrics {
-    connected: Gauge,
-    batches: Counter,
-    acks: Counter,
-    heartbeats: Counter,
-    failures: Counter,
-}
-
-impl Metrics {
-    #[must_use]
-    pub fn new(registry: &Registry) -> Self {
-        let counter = |name, help| registry.counter(name, help, &[]);
-        Self {
-            connected: registry.gauge(
-                "provost_agent_hub_connected",
-                "Whether a session with the hub is open.",
-                &[],
-            ),
-            batches: counter("provost_agent_batches_sent_total", "Batches sent to the hub."),
-            acks: counter("provost_agent_acks_total", "Acknowledgements from the hub."),
-            heartbeats: counter("provost_agent_heartbeats_sent_total", "Heartbeats sent."),
-            failures: counter(
-                "provost_agent_link_failures_total",
-                "Connections and sessions that ended with an error.",
-            ),
-        }
-    }
 }
 
 /// What one attempt came to.
@@ -226,7 +198,7 @@ impl Uplink {
 
     fn connected(&self, session: SessionId) {
         tracing::info!(session = session.short(), hub = self.link.borrow().hub, "session open");
-        self.metrics.connected.set(1);
+        self.metrics.sessions.increment();
         self.health.set_optional("hub", true, "");
         self.report_certificate("");
         let cluster = self.membership.cluster();
@@ -239,7 +211,6 @@ impl Uplink {
     }
 
     fn disconnected(&self) {
-        self.metrics.connected.set(0);
         self.link.send_modify(|link| link.connected = false);
     }
 

@@ -12,6 +12,7 @@ pub mod findings;
 pub mod fleet;
 pub mod gate;
 pub mod hub;
+pub mod observed;
 pub mod openapi;
 pub mod page;
 pub mod parameters;

@@ -3,11 +3,14 @@
 //! Nothing of a message counts before its signature by the instance's report key was checked, and before it named the
 //! cluster and instance that the connection's certificate was issued to. The bytes of its envelope are kept as they came.
 
+mod traced;
+
 use std::sync::Arc;
 
 use provost_model::id::SessionId;
 use provost_model::{ClusterId, Code, InstanceId};
 use provost_proto::{envelope, heartbeat, v1};
+use provost_runtime::telemetry::trace::{self, Kind, Moment};
 use provost_trust::PublicKey;
 use provost_trust::dsse::payload_type;
 
@@ -29,13 +32,24 @@ pub async fn batch(
     speaker: Speaker,
     epoch: u64,
     wire: v1::Batch,
+    trace_parent: &str,
 ) -> Result<Ingested> {
+    let (begun, received) = (hub.clock.monotonic(), Moment::now());
+    let span = trace::span("ingest").kind(Kind::Consumer).follow(trace_parent);
+    let verify = trace::span("verify").child_of(&span);
     let key = report_key(hub, speaker).await?;
     // Signature, decompression and hashes of up to a megabyte: not on the threads that serve sessions.
     let checked = tokio::task::spawn_blocking(move || check_batch(speaker, epoch, key, wire)).await;
     let batch = checked.map_err(Refusal::internal)??;
+    drop(verify);
     hub.liveness.heard(speaker.cluster);
+    let (verified, commit) = (hub.clock.monotonic(), trace::span("transaction").child_of(&span));
+    let commits = traced::commits(&batch, speaker, received, &span);
     let answer = hub.store.ingest(&batch, hub.clock.wall_ms()).await?;
+    drop((commit, commits));
+    let now = hub.clock.monotonic();
+    hub.metrics.commit_seconds.observe_duration(now.saturating_sub(verified));
+    hub.metrics.ingest_seconds.observe_duration(now.saturating_sub(begun));
     match &answer {
         Ingested::Accepted { records, .. } => {
             hub.metrics.batches.increment();

@@ -25,6 +25,7 @@ use bound::Listeners;
 use data_folder::DataFolder;
 
 use crate::hub::{Hub, Settings};
+use crate::metrics::watch_store;
 use crate::retention;
 use crate::session;
 use crate::store::{Identity as _, SqliteStore};
@@ -81,7 +82,8 @@ async fn start_within(config: &Config, clock: SharedClock, tasks: Tasks) -> Resu
     let keep = retention::keep(Arc::clone(&hub), shutdown.clone());
     tasks.spawn_infallible("retention", OnEnd::Log, keep);
     session::server::start(&hub, &slot, listeners.agents, &tasks)?;
-    api_listener::serve_api(&hub, &config.api, listeners.api, &tasks)?;
+    watch_store(&registry, folder.path());
+    api_listener::serve_api(&hub, &config.api, listeners.api, &registry, &tasks)?;
     let health = Health::new();
     tasks.spawn_infallible(
         "store check",

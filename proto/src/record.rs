@@ -53,6 +53,20 @@ pub const fn max_bytes(body: &RecordBody) -> usize {
     }
 }
 
+/// The trace context of an encoded record, without decoding the rest. None: it was not traced.
+#[must_use]
+pub fn trace_parent(bytes: &[u8]) -> Option<String> {
+    /// Fields that it does not name are skipped.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Traced {
+        #[prost(string, tag = "10")]
+        trace_parent: String,
+    }
+    let Traced { trace_parent } = Traced::decode(bytes).ok()?;
+    let fits = (1..=MAX_TRACE_PARENT_BYTES).contains(&trace_parent.len());
+    fits.then_some(trace_parent)
+}
+
 fn to_wire(record: &Record) -> v1::Record {
     let RecordHeader {
         seq,

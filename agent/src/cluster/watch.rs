@@ -6,6 +6,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as start};
 use kube::{Api, Client};
 use provost_model::subject::ResourceRef;
+use provost_runtime::telemetry::trace::Moment;
 use tokio::sync::mpsc;
 
 use super::raw::Raw;
@@ -80,7 +81,7 @@ fn exists(raw: Raw, resource: &ApiResource) -> Change {
     let subject = subject(&raw, resource);
     let mut object = raw.object;
     object.set_type(&resource.api_version, &resource.kind);
-    Change::Exists(Box::new(Observed { object, subject, location: None }))
+    Change::Exists(Box::new(Observed { object, subject, location: None, seen: Moment::now() }))
 }
 
 fn subject(raw: &Raw, resource: &ApiResource) -> ResourceRef {

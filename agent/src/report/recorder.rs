@@ -6,28 +6,32 @@
 //! declared. It never waits for the hub but inside a snapshot, and there with a bound.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use provost_model::Digest;
 use provost_model::id::BootId;
 use provost_model::record::{
-    AdmissionRecord, BundleEvent, BundleRecord, Class, ClockQuality, ModeEvent, ModeRecord, Record,
-    RecordBody, RecordHeader, SnapshotReason, TrustRecord,
+    BundleEvent, BundleRecord, Class, ClockQuality, ModeEvent, ModeRecord, Record, RecordBody,
+    RecordHeader, SnapshotReason, TrustRecord,
 };
 use provost_proto::policy_set;
 use provost_runtime::admin::Health;
 use provost_runtime::clock::SharedClock;
+use provost_runtime::metrics::Registry;
 use provost_runtime::shutdown::Shutdown;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::append::Admitted;
 use super::outbox::{Outbox, Position};
 use super::pending::Pending;
 use super::records::{Indexed, split};
 use super::reporter::Reporter;
 use super::seen::Seen;
+use crate::metrics::{Recordings, watch_spool};
 use crate::source::Unavailable;
 use crate::spool::thread::{Handle, Refused};
-use crate::spool::{self, Limits, Room, thread};
+use crate::spool::{Limits, Room, thread};
 use crate::state::checkpoint::{Checkpoint, Header};
 use crate::state::{Table, replay};
 
@@ -76,6 +80,7 @@ pub struct Ends {
 }
 
 pub struct Recorder {
+    pub(super) metrics: Recordings,
     pub(super) spool: Handle,
     pub(super) clock: SharedClock,
     pub(super) health: Health,
@@ -106,13 +111,13 @@ pub struct Recorder {
     pub(super) snapshot_at: Duration,
     trim_at: Duration,
     control: mpsc::Receiver<Control>,
-    admissions: mpsc::Receiver<AdmissionRecord>,
-    admissions_lost: watch::Receiver<u64>,
-    admissions_declared: u64,
+    pub(super) admissions: mpsc::Receiver<Admitted>,
+    pub(super) admissions_lost: watch::Receiver<u64>,
+    pub(super) admissions_declared: u64,
     /// Not before it.
     declare_at: Duration,
     seen: mpsc::Receiver<Seen>,
-    wake: watch::Sender<u64>,
+    pub(super) wake: watch::Sender<u64>,
 }
 
 impl Recorder {
@@ -159,6 +164,7 @@ impl Recorder {
         let reporter = Reporter::new(control_sender, admission_sender, lost);
         let now = clock.monotonic();
         let recorder = Self {
+            metrics: Recordings::default(),
             elisions_seen: 0,
             spool,
             clock,
@@ -193,6 +199,15 @@ impl Recorder {
             wake,
         };
         (recorder, Ends { outbox, reporter, seen: seen_sender })
+    }
+
+    /// Counts there; without it nobody sees what is counted.
+    #[must_use]
+    pub fn counted(self, registry: &Registry) -> Self {
+        watch_spool(registry, self.spool.announced(), Arc::clone(&self.clock));
+        let metrics = Recordings::new(registry);
+        metrics.objects.set_size(self.table.len() as u64);
+        Self { metrics, ..self }
     }
 
     /// Runs until shutdown; then seals and saves what is there.
@@ -277,29 +292,6 @@ impl Recorder {
         }
     }
 
-    /// One group commit for all that wait.
-    async fn admitted(&mut self, first: AdmissionRecord) {
-        self.event(Class::P1, RecordBody::Admission(first));
-        while self.pending.len() < SEAL_RECORDS
-            && let Ok(next) = self.admissions.try_recv()
-        {
-            self.event(Class::P1, RecordBody::Admission(next));
-        }
-        self.seal().await;
-    }
-
-    /// True: there was something to declare.
-    fn declare_lost(&mut self) -> bool {
-        let lost = *self.admissions_lost.borrow_and_update();
-        if lost <= self.admissions_declared {
-            return false;
-        }
-        let detail = format!("{} events lost", lost - self.admissions_declared);
-        self.mode(ModeEvent::Degraded, "admission-events", &detail);
-        self.admissions_declared = lost;
-        true
-    }
-
     async fn tick(&mut self) {
         let now = self.clock.monotonic();
         if now >= self.declare_at && self.declare_lost() {
@@ -361,7 +353,7 @@ impl Recorder {
         self.event(Class::P0, RecordBody::Mode(ModeRecord { event, capability, detail }));
     }
 
-    fn event(&mut self, class: Class, body: RecordBody) {
+    pub(super) fn event(&mut self, class: Class, body: RecordBody) {
         for record in split(Record { header: self.header(class), body }) {
             self.pending.event(record);
         }
@@ -428,20 +420,6 @@ impl Recorder {
 
     pub(super) fn is_sealed(&self) -> bool {
         self.backlog.is_empty()
-    }
-
-    pub(super) async fn append(&mut self, records: Vec<Record>, room: Room) -> Result<(), Refused> {
-        let Err(refused) = self.spool.append(records, room).await else {
-            self.wake.send_modify(|count| *count += 1);
-            return Ok(());
-        };
-        if !matches!(refused.error, spool::Error::NeedsCheckpoint) {
-            return Err(refused);
-        }
-        // The table is a little ahead of the chain then. A kill before the records are sealed would lose a
-        // transition; the snapshot after the next start states what it led to.
-        self.write_checkpoint().await;
-        self.spool.append(refused.records, room).await.map(|_| ())
     }
 
     /// True when the checkpoint is on disk.

@@ -3,9 +3,13 @@
 use provost_model::record::{
     AdmissionRecord, BundleRecord, ClockQuality, ModeRecord, SnapshotReason, TrustRecord,
 };
+use provost_runtime::metrics::Registry;
+use provost_runtime::telemetry::trace::Span;
 use tokio::sync::{mpsc, watch};
 
+use super::append::Admitted;
 use super::recorder::Control;
+use crate::metrics::watch_queue;
 
 /// An admission event found no room. The recorder counts what was lost and declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,17 +21,23 @@ pub struct AdmissionLost;
 #[derive(Clone)]
 pub struct Reporter {
     control: mpsc::Sender<Control>,
-    admissions: mpsc::Sender<AdmissionRecord>,
+    admissions: mpsc::Sender<Admitted>,
     lost: watch::Sender<u64>,
 }
 
 impl Reporter {
     pub(super) const fn new(
         control: mpsc::Sender<Control>,
-        admissions: mpsc::Sender<AdmissionRecord>,
+        admissions: mpsc::Sender<Admitted>,
         lost: watch::Sender<u64>,
     ) -> Self {
         Self { control, admissions, lost }
+    }
+
+    /// Shows how full the queues are.
+    pub fn watch_queues(&self, registry: &Registry) {
+        watch_queue(registry, "control", &self.control);
+        watch_queue(registry, "admission", &self.admissions);
     }
 
     /// To be called before a new compiled set goes into force, so that the set stands in the chain
@@ -53,9 +63,10 @@ impl Reporter {
         self.tell(Control::Snapshot(reason)).await;
     }
 
-    /// Never waits: admission does not stop for the spool.
-    pub fn admission(&self, record: AdmissionRecord) -> Result<(), AdmissionLost> {
-        self.admissions.try_send(record).map_err(|_| self.admission_lost())
+    /// Never waits: admission does not stop for the spool. `span` is of the review.
+    pub fn admission(&self, record: AdmissionRecord, span: &Span) -> Result<(), AdmissionLost> {
+        let admitted = Admitted { record, trace_parent: span.trace_parent() };
+        self.admissions.try_send(admitted).map_err(|_| self.admission_lost())
     }
 
     /// One that is not recorded, for the recorder to count and declare.

@@ -7,6 +7,7 @@ use provost_model::record::{Class, ModeEvent, Record, RecordBody, RecordHeader, 
 use provost_model::subject::ResourceRef;
 use provost_model::{Attributes, Subject, Verdict};
 use provost_proto::policy_set;
+use provost_runtime::telemetry::trace;
 use tokio::sync::oneshot;
 
 use super::recorder::Recorder;
@@ -34,6 +35,8 @@ pub struct Evaluated {
     pub attributes: Attributes,
     pub stamp: Stamp,
     pub verdicts: Vec<Verdict>,
+    /// Ends when what it led to is recorded.
+    pub change: trace::Span,
 }
 
 impl Recorder {
@@ -87,7 +90,8 @@ impl Recorder {
 
     fn evaluated(&mut self, evaluated: Evaluated) {
         let Some(indexed) = self.current.clone() else { return };
-        let Evaluated { set: _, subject, attributes, stamp, verdicts } = evaluated;
+        let Evaluated { set: _, subject, attributes, stamp, verdicts, change } = evaluated;
+        let span = trace::span("record").child_of(&change);
         let key = Key::of(&subject);
         let uid = attributes.uid.clone();
         if self.table.get(&key).is_some_and(|entry| *entry.uid != *uid) {
@@ -101,7 +105,12 @@ impl Recorder {
         let parts = split(Record { header: RecordHeader { seq: 1, ..header.clone() }, body });
         let parts = parts.iter().map(provost_proto::record::encode).collect();
         let difference = self.table.put(key.clone(), stamp, &uid, cells, parts);
+        let changes = difference.changed.len() + difference.withdrawn.len();
+        self.metrics.objects.set_size(self.table.len() as u64);
+        self.metrics.changes.add(changes as u64);
+        span.set("provost.verdict_changes", changes);
         if difference != crate::state::table::Difference::default() {
+            let header = RecordHeader { trace_parent: span.trace_parent(), ..header };
             self.pending.changed(key, header, &stated, &difference, &indexed);
             self.stirred();
         }
@@ -109,6 +118,7 @@ impl Recorder {
 
     fn gone(&mut self, key: &Key) {
         let Some(entry) = self.table.remove(key) else { return };
+        self.metrics.objects.set_size(self.table.len() as u64);
         let header = self.header(Class::P1);
         let subject = Subject::Kubernetes(key.subject());
         self.pending.removed(key, header, subject, entry.uid.to_string());

@@ -16,6 +16,7 @@ use provost_model::{Attributes, Digest, Finding, Fingerprint, Outcome, PolicySet
 use provost_proto::{policy_set, record};
 use provost_runtime::admin::Health;
 use provost_runtime::clock::{Manual, SharedClock};
+use provost_runtime::metrics::Registry;
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::tasks::{OnEnd, Tasks};
 use provost_trust::chain;
@@ -96,7 +97,14 @@ impl Running {
         let (sets, set_seen) = watch::channel(set);
         let evaluator = Evaluator::start(&set_seen, EvaluatorLimits::default()).unwrap();
         let (sender, changes) = mpsc::channel(CHANGES_IN_FLIGHT);
-        let pipeline = Pipeline { changes, sets: set_seen.clone(), evaluator, seen: ends.seen };
+        let pipeline = Pipeline {
+            changes,
+            sets: set_seen.clone(),
+            evaluator,
+            seen: ends.seen,
+            clock: clock.clone(),
+            metrics: crate::metrics::Evaluations::new(&Registry::new(), "audit"),
+        };
         tasks.spawn_infallible("pipeline", OnEnd::ShutDown, pipeline.run(shutdown.clone()));
         let source = Box::new(ManifestsSource::new(DirectorySettings {
             dir: manifests.to_owned(),

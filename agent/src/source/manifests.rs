@@ -17,6 +17,7 @@ use provost_manifests::{Class, Document, Loaded, Options, load, walk};
 use provost_model::Digest;
 use provost_model::subject::{Location, ResourceRef};
 use provost_runtime::shutdown::Shutdown;
+use provost_runtime::telemetry::trace::Moment;
 use serde::Deserialize as _;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -163,7 +164,8 @@ impl Round<'_> {
         }
         let file = self.relative(&document.file);
         let location = Location { file, line: document.at.line, ..Location::default() };
-        let observed = Observed { object, subject: subject.clone(), location: Some(location) };
+        let (subject_of, location, seen) = (subject.clone(), Some(location), Moment::now());
+        let observed = Observed { object, subject: subject_of, location, seen };
         self.say(Change::Exists(Box::new(observed)));
         Some(subject)
     }

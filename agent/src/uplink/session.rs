@@ -30,6 +30,7 @@ use tonic::Streaming;
 
 use super::Uplink;
 use super::link::{Client, HubBlobs, refusal};
+use super::traced::Traced;
 use crate::bundles::Offer;
 use crate::report::{Item, SealedBatch};
 
@@ -131,6 +132,7 @@ pub async fn run(uplink: &mut Uplink, client: Client, held_back: bool) -> Result
 
 impl Session<'_> {
     async fn welcomed(&mut self, welcome: &Welcome) -> Result<Option<End>, Refusal> {
+        self.uplink.metrics.clock_offset.set_ms(welcome.clock_offset_ms);
         self.uplink.trust.hub_reading(welcome.hub_time_ms);
         let quality = self.uplink.trust.clock_quality();
         self.uplink.journal.clock(welcome.clock_offset_ms, quality).await;
@@ -182,6 +184,7 @@ impl Session<'_> {
                     if matches!(answer, BundleAnswer::Refused { code: Code::NotYet, .. }) {
                         self.ask_again();
                     }
+                    self.uplink.metrics.answered(&answer);
                     send(&self.out, answer.into()).await?;
                 }
                 () = until(self.ask_again_at) => return Ok(End::AskAgain),
@@ -206,9 +209,12 @@ impl Session<'_> {
             return Err(Refusal::new(Code::Unavailable, "the epoch changed under the session"));
         }
         let last_seq = sealed.last_seq;
+        let traced = Traced::of(&sealed);
         let payload = batch::encode(&self.batch(sealed))?;
         let envelope = envelope::encode(self.signed(payload_type::BATCH, payload));
-        send(&self.out, ToHub::Batch(v1::Batch { envelope })).await?;
+        let message = ToHub::Batch(v1::Batch { envelope });
+        send_traced(&self.out, message, traced.trace_parent()).await?;
+        drop(traced);
         self.uplink.metrics.batches.increment();
         self.under_way.push_back(last_seq);
         self.next_seq = last_seq.saturating_add(1);
@@ -410,7 +416,15 @@ async fn welcome(inbound: &mut Streaming<v1::HubMessage>) -> Result<Welcome, Ref
 }
 
 async fn send(out: &mpsc::Sender<v1::AgentMessage>, message: ToHub) -> Result<(), Refusal> {
-    let message = v1::AgentMessage { trace_parent: String::new(), message: Some(message) };
+    send_traced(out, message, String::new()).await
+}
+
+async fn send_traced(
+    out: &mpsc::Sender<v1::AgentMessage>,
+    message: ToHub,
+    trace_parent: String,
+) -> Result<(), Refusal> {
+    let message = v1::AgentMessage { trace_parent, message: Some(message) };
     match out.send_timeout(message, SEND_TIMEOUT).await {
         Ok(()) => Ok(()),
         Err(_) => Err(Refusal::new(Code::Unavailable, "the session's connection is gone")),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use provost_runtime::admin;
+use provost_runtime::metrics::Registry;
 use provost_runtime::tasks::{OnEnd, Tasks};
 use provost_runtime::tls::{self, CertificateSlot, Clients};
 use tokio::net::TcpListener;
 
+use crate::api::observed;
 use crate::auth::cookie::Transport;
 use crate::config::ApiListener;
 use crate::hub::Hub;
@@ -18,6 +20,7 @@ pub fn serve_api(
     hub: &Arc<Hub>,
     config: &ApiListener,
     listener: TcpListener,
+    registry: &Registry,
     tasks: &Tasks,
 ) -> Result<()> {
     let slot = config.certificate()?;
@@ -32,6 +35,7 @@ pub fn serve_api(
         transport,
     };
     let (router, _) = web::router(state);
+    let router = observed::over(router, registry, Arc::clone(&hub.clock));
     let shutdown = tasks.shutdown().clone();
     match slot {
         None => tasks.spawn("api", OnEnd::ShutDown, admin::serve(listener, router, shutdown)),

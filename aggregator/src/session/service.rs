@@ -63,7 +63,7 @@ impl FleetService {
 
     /// What travels to the agent.
     fn refuse(&self, refusal: Refusal) -> Status {
-        self.hub.metrics.refused.increment();
+        self.hub.metrics.refused(refusal.code);
         to_status(refusal)
     }
 

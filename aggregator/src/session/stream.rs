@@ -74,7 +74,7 @@ pub async fn run(
         () = shutdown.wait() => Err(going_away()),
         outcome = serve(&hub, caller, &mut inbound, &out) => outcome.map_err(|refusal| {
             if refusal.code != Code::Unavailable {
-                hub.metrics.refused.increment();
+                hub.metrics.refused(refusal.code);
             }
             to_status(refusal)
         }),
@@ -93,7 +93,7 @@ async fn serve(
 ) -> Result<()> {
     let first = tokio::time::timeout(HELLO_TIMEOUT, next(inbound)).await;
     let first = first.map_err(|_| Refusal::new(Code::Invalid, "no Hello came in time"))??;
-    let Some(FromAgent::Hello(wire)) = first else {
+    let Some((FromAgent::Hello(wire), _)) = first else {
         return Err(Refusal::new(Code::Invalid, "a session starts with Hello"));
     };
     let hello = hello::from_wire(wire)?;
@@ -148,7 +148,7 @@ impl Session {
                     self.offer(false).await?;
                 }
                 message = next(inbound) => match message? {
-                    Some(message) => self.handle(message).await?,
+                    Some((message, trace_parent)) => self.handle(message, &trace_parent).await?,
                     None => return Ok(()),
                 },
             }
@@ -210,14 +210,15 @@ impl Session {
         Ok(resume(&self.hello, position))
     }
 
-    async fn handle(&mut self, message: FromAgent) -> Result<()> {
+    async fn handle(&mut self, message: FromAgent, trace_parent: &str) -> Result<()> {
         let speaker = self.caller.speaker;
         let hub = Arc::clone(&self.hub);
         hub.sessions.heard(speaker.cluster, speaker.instance, self.id, hub.clock.monotonic());
         match message {
             FromAgent::Hello(_) => Err(Refusal::new(Code::Invalid, "a session has one Hello")),
             FromAgent::Batch(batch) => {
-                let ingested = ingest::batch(&hub, speaker, self.hello.epoch, batch).await?;
+                let epoch = self.hello.epoch;
+                let ingested = ingest::batch(&hub, speaker, epoch, batch, trace_parent).await?;
                 self.acknowledge(ingested).await
             }
             FromAgent::Heartbeat(heartbeat) => {
@@ -291,7 +292,9 @@ impl Session {
             }
         };
         let (cluster, instance) = (speaker.cluster, speaker.instance);
+        let metrics = &self.hub.metrics;
         if status == BundleStatus::Refused {
+            metrics.not_activated.increment();
             tracing::warn!(%cluster, version, code, "an agent refused a bundle");
             let detail =
                 format!("bundle version {version} ({}) was refused: {code}", manifest.short());
@@ -303,6 +306,7 @@ impl Session {
                 )
                 .await?;
         } else {
+            metrics.activated.increment();
             self.hub.store.resolve(cluster, instance, "BUNDLE_REFUSED", now_ms).await?;
         }
         let row = AnswerRow { cluster, instance, manifest, version, status, code, errors };
@@ -337,6 +341,7 @@ impl Session {
             };
             self.hub.store.bundle_answer(&row, self.hub.clock.wall_ms()).await?;
         }
+        self.hub.metrics.offers.increment();
         self.send(ToAgent::Assignment(offer.message.into())).await
     }
 
@@ -359,11 +364,13 @@ impl Session {
     }
 }
 
-/// The next message; none when the agent closed its side. Messages without content of this version are passed over.
-async fn next(inbound: &mut Streaming<v1::AgentMessage>) -> Result<Option<FromAgent>> {
+/// The next message and its trace context; none when the agent closed its side. Messages without content of this version are passed over.
+async fn next(inbound: &mut Streaming<v1::AgentMessage>) -> Result<Option<(FromAgent, String)>> {
     loop {
         match inbound.message().await {
-            Ok(Some(v1::AgentMessage { message: Some(message), .. })) => return Ok(Some(message)),
+            Ok(Some(v1::AgentMessage { message: Some(message), trace_parent })) => {
+                return Ok(Some((message, trace_parent)));
+            }
             Ok(Some(_)) => {}
             Ok(None) => return Ok(None),
             // The connection broke, or a message was over the limit: tonic's own status says which.

@@ -132,6 +132,21 @@ impl Start {
         }
     }
 
+    /// Begins a trace of its own that names spans of others, if any of them is sampled.
+    pub fn linked(self, to: &[String]) -> Span {
+        let contexts: Vec<SpanContext> = to.iter().filter_map(|text| remote(text)).collect();
+        let (Some(sampling), false) = (SAMPLING.get(), contexts.is_empty()) else {
+            return Span(None);
+        };
+        let span = self.begin(sampling, &Context::new());
+        if let Some(own) = &span.0 {
+            for context in contexts {
+                own.span().add_link(context, Vec::new());
+            }
+        }
+        span
+    }
+
     fn begin(self, sampling: &Sampling, parent: &Context) -> Span {
         let mut builder = sampling.tracer.span_builder(self.name).with_kind(match self.kind {
             Kind::Internal => SpanKind::Internal,

@@ -134,5 +134,6 @@ fn noisy(set: &Arc<CompiledSet>, subject: u32, round: u32) -> Evaluated {
         attributes: Attributes::at(Checkpoint::Run),
         stamp,
         verdicts: vec![verdict],
+        change: provost_runtime::telemetry::trace::Span::none(),
     }
 }

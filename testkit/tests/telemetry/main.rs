@@ -1,0 +1,15 @@
+//! Telemetry of the daemons as processes: what a real OTLP receiver gets of them, what they expose, and what is in
+//! none of it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod canary;
+mod export;
+mod fleet;
+mod metrics;
+mod receiver;
