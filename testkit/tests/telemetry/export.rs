@@ -99,7 +99,10 @@ fn of_web(arrived: &Arrived) -> Result<Vec<(String, Span)>, String> {
         let own = arrived.spans.iter().filter(|(_, span)| span.trace_id == root.trace_id);
         let own: Vec<_> = own.cloned().collect();
         let names: BTreeSet<&str> = own.iter().map(|(_, span)| span.name.as_str()).collect();
-        if ["change", "evaluate", "record", "spool", "send", "commit"].iter().all(|n| names.contains(n)) {
+        if ["change", "evaluate", "record", "spool", "send", "commit"]
+            .iter()
+            .all(|n| names.contains(n))
+        {
             return Ok(own);
         }
         best = best.max(own.len());

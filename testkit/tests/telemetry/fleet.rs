@@ -66,9 +66,8 @@ impl Daemon {
         let begun = Instant::now();
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
-        let status = until("the process ends", || {
-            self.child.try_wait().unwrap().ok_or_else(|| self.log())
-        });
+        let status =
+            until("the process ends", || self.child.try_wait().unwrap().ok_or_else(|| self.log()));
         assert!(status.success(), "{status}: {}", self.log());
         begun.elapsed()
     }
@@ -114,7 +113,14 @@ impl Fleet {
             let file = format!("{name}.key.json");
             self.provost(&["keys", "generate", "--out", &file, "--name", name]);
         }
-        self.provost(&["root", "init", "--key", "root.pub.json", "--policy-key", "policy.pub.json"]);
+        self.provost(&[
+            "root",
+            "init",
+            "--key",
+            "root.pub.json",
+            "--policy-key",
+            "policy.pub.json",
+        ]);
         let facts: Value =
             serde_json::from_str(&self.provost(&["fleet", "info", "-o", "json"])).unwrap();
         let director = facts["directorKey"].as_str().unwrap();
@@ -197,7 +203,11 @@ impl Fleet {
             let lines = text.lines().filter(|line| {
                 line.starts_with("provost_agent_objects") || line.starts_with("provost_agent_sp")
             });
-            Err(format!("{:?} {}", lines.collect::<Vec<_>>(), agent.log().chars().take(3000).collect::<String>()))
+            Err(format!(
+                "{:?} {}",
+                lines.collect::<Vec<_>>(),
+                agent.log().chars().take(3000).collect::<String>()
+            ))
         })
     }
 

@@ -96,7 +96,7 @@ impl TraceService for Keep {
         let scopes = request.into_inner().resource_spans.into_iter().flat_map(|r| r.scope_spans);
         let spans = scopes.flat_map(|scope| scope.spans).map(|span| (service.clone(), span));
         self.0.lock().unwrap().spans.extend(spans);
-        Ok(Response::default())
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
@@ -112,7 +112,7 @@ impl MetricsService for Keep {
             request.into_inner().resource_metrics.into_iter().flat_map(|r| r.scope_metrics);
         let metrics = scopes.flat_map(|scope| scope.metrics).map(|one| (service.clone(), one));
         self.0.lock().unwrap().metrics.extend(metrics);
-        Ok(Response::default())
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
 
@@ -127,7 +127,7 @@ impl LogsService for Keep {
         let scopes = request.into_inner().resource_logs.into_iter().flat_map(|r| r.scope_logs);
         let logs = scopes.flat_map(|scope| scope.log_records).map(|log| (service.clone(), log));
         self.0.lock().unwrap().logs.extend(logs);
-        Ok(Response::default())
+        Ok(Response::new(ExportLogsServiceResponse::default()))
     }
 }
 

@@ -1,0 +1,258 @@
+//! Secrets in manifests, tokens and settings, looked for in everything that leaves a process or stays of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
+
+use super::fleet::{Daemon, Fleet, get, until};
+use super::receiver::Receiver;
+
+/// What stands on disk because it has to, each in a file of mode 0600: what people wrote there, and the hub's first
+/// admin token.
+const OWN_FILES: &[&str] = &["token", "hub/admin.token", "hub.yaml", "edge.yaml", "lost.yaml"];
+
+/// Scenario: 50 secrets in manifests, tokens, a proxy and settings; daemons that log whatever they can.
+/// Guarantee: none of them, plain, in base64 or in hex, is in a log, in metrics, in what is exported by OTLP, in the
+/// spool, in a record that travelled, or in the hub's store.
+#[test]
+fn no_secret_is_anywhere_but_where_people_put_it() {
+    let receiver = Receiver::start();
+    let mut secrets = Secrets::default();
+    let log = json!({
+        "format": "human",
+        "filter": "debug,provost_agent=trace,provost_aggregator=trace,provost_runtime=trace,provost_engine=trace,provost_proto=trace",
+        "otlp_endpoint": format!("http://{}", receiver.address),
+        "otlp_interval_ms": 300,
+        "otlp_trace_ratio": 1.0,
+        "otlp_headers": format!("x-token={}", secrets.plant("the export's header")),
+    });
+    let mut fleet = Fleet::start(&log);
+    for (name, text) in manifests(&mut secrets) {
+        fleet.write(&name, &text);
+    }
+    let token_file = fleet.token();
+    let token = fs::read_to_string(&token_file).unwrap();
+    let parsed: provost_proto::token::Token = token.trim().parse().unwrap();
+    secrets.know("the enrolment token", &token);
+    secrets.know("the secret of the enrolment token", &parsed.secret);
+    let admin = fs::read_to_string(fleet.path("hub/admin.token")).unwrap();
+    secrets.know("the admin's token", admin.trim());
+    let made = fleet.provost(&["fleet", "api-token", "create", "watcher", "--role", "viewer"]);
+    let made = made.split_whitespace().max_by_key(|word| word.len()).unwrap().to_owned();
+    secrets.know("a token of the API", &made);
+
+    let mut agent = fleet.agent("edge", &log, &json!({"token_file": token_file}));
+    // One whose proxy is not there, so that it talks about it.
+    let (user, password) = (secrets.plant("the proxy's user"), secrets.plant("its password"));
+    let proxy = format!("http://{user}:{password}@127.0.0.1:9");
+    let more = json!({"token_file": token_file, "proxy": proxy});
+    let mut lost = fleet.agent("lost", &log, &more);
+    let metrics = fleet.settled("edge", &agent, 6);
+    until("the lost one talks of its proxy", || {
+        let log = lost.log();
+        if log.contains("no session with the hub") { Ok(()) } else { Err(log) }
+    });
+    // Callers who show a token that is none, too.
+    let stranger = secrets.plant("a stranger's token");
+    let headers = format!("Authorization: Bearer {stranger}\r\nCookie: session={stranger}\r\n");
+    get(fleet.hub_address("api"), &format!("/api/v1/findings?q={stranger}"), &headers).unwrap();
+    let findings = fleet.provost(&["fleet", "findings", "--all", "-o", "json"]);
+    assert!(findings.contains("canary-web"), "the hub heard of the object that holds secrets");
+    assert!(secrets.0.len() >= 50, "{} secrets", secrets.0.len());
+    fleet.provost(&["fleet", "export", "evidence"]);
+
+    let mut texts = BTreeMap::from([
+        ("the agent's metrics".to_owned(), metrics.into_bytes()),
+        ("the hub's metrics".to_owned(), fleet.hub_metrics().into_bytes()),
+        ("the findings".to_owned(), findings.into_bytes()),
+        ("what travelled".to_owned(), travelled(&fleet.path("evidence"))),
+    ]);
+    for daemon in [&mut agent, &mut lost, &mut fleet.hub] {
+        Daemon::stop(daemon);
+    }
+    let exported = receiver.look(|arrived| {
+        assert!(arrived.spans.len() > 10 && arrived.logs.len() > 10 && arrived.metrics.len() > 10);
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            arrived.spans, arrived.logs, arrived.metrics, arrived.resources
+        )
+    });
+    texts.insert("what was exported".to_owned(), exported.into_bytes());
+    let own: Vec<PathBuf> = OWN_FILES.iter().map(|name| fleet.path(name)).collect();
+    for path in files(fleet.folder.path()) {
+        let is_ours = own.contains(&path) || path.starts_with(fleet.manifests());
+        if !is_ours
+            && !path.extension().is_some_and(|extension| extension == "json" && is_key(&path))
+        {
+            texts.insert(path.display().to_string(), fs::read(&path).unwrap());
+        }
+    }
+    assert!(texts.keys().any(|name| name.contains("/edge/spool/")), "{:?}", texts.keys());
+    assert!(texts.keys().any(|name| name.ends_with("hub/hub.db")));
+    let mut found = String::new();
+    for (place, text) in &texts {
+        for (what, _) in
+            secrets.0.iter().filter(|(_, secret)| secret.shapes.iter().any(|s| holds(text, s)))
+        {
+            let _ = writeln!(found, "{what} is in {place}");
+        }
+    }
+    assert!(found.is_empty(), "{found}");
+}
+
+fn is_key(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(".key.json")
+}
+
+/// By what it is: the forms in which it could be seen.
+#[derive(Default)]
+struct Secrets(BTreeMap<String, Secret>);
+
+struct Secret {
+    shapes: Vec<Vec<u8>>,
+}
+
+impl Secrets {
+    /// A new one.
+    fn plant(&mut self, what: &str) -> String {
+        let random: [u8; 9] = rand::random();
+        let text = format!("canary{}", hex(&random));
+        self.know(what, &text);
+        text
+    }
+
+    fn know(&mut self, what: &str, text: &str) {
+        let text = text.trim();
+        let mut shapes = vec![text.as_bytes().to_vec(), hex(text.as_bytes()).into_bytes()];
+        shapes.push(hex(text.as_bytes()).to_uppercase().into_bytes());
+        // Within longer text base64 begins at any of three places; what its neighbours decide is left out.
+        for lead in 0..3 {
+            let mut padded = vec![b'.'; lead];
+            padded.extend_from_slice(text.as_bytes());
+            let encoded = BASE64.encode(&padded);
+            let whole = padded.len() / 3 * 4;
+            let from = if lead == 0 { 0 } else { 4 };
+            shapes.push(encoded.as_bytes()[from..whole].to_vec());
+        }
+        assert!(self.0.insert(what.to_owned(), Secret { shapes }).is_none(), "{what} twice");
+    }
+}
+
+fn manifests(secrets: &mut Secrets) -> Vec<(String, String)> {
+    let mut plant = |what: &str, number: usize| secrets.plant(&format!("{what} {number}"));
+    let mut secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: canary-secret, namespace: shop}\ntype: Opaque\ndata:\n".to_owned();
+    for number in 0..10 {
+        let _ =
+            writeln!(secret, "  k{number}: {}", BASE64.encode(plant("data of a Secret", number)));
+    }
+    secret.push_str("stringData:\n");
+    for number in 0..8 {
+        let _ = writeln!(secret, "  s{number}: {}", plant("stringData of a Secret", number));
+    }
+    let mut map =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: canary-map, namespace: shop}\ndata:\n"
+            .to_owned();
+    for number in 0..5 {
+        let _ = writeln!(map, "  c{number}: {}", plant("data of a ConfigMap", number));
+    }
+    let last = format!(
+        "{{\\\"stringData\\\":{{\\\"p\\\":\\\"{}\\\"}},\\\"env\\\":\\\"{}\\\"}}",
+        plant("last-applied", 0),
+        plant("last-applied", 1)
+    );
+    let mut annotations = format!("kubectl.kubernetes.io/last-applied-configuration: \"{last}\"");
+    for number in 0..4 {
+        let _ = write!(annotations, ", example.com/a{number}: {}", plant("annotation", number));
+    }
+    let mut workload = |kind: &str, name: &str, version: &str| {
+        let env: Vec<_> = (0..5)
+            .map(|number| {
+                let value = plant(&format!("env of {kind}"), number);
+                format!("{{name: PASSWORD{number}, value: {value}}}")
+            })
+            .collect();
+        let args: Vec<_> =
+            (0..3).map(|n| format!("--token={}", plant(&format!("args of {kind}"), n))).collect();
+        let command = plant(&format!("command of {kind}"), 0);
+        let spec = format!(
+            "{{hostNetwork: true, hostPID: true, containers: [{{name: a, image: 'registry.example/a:latest', securityContext: {{privileged: true}}, command: [run, {command}], args: [{}], env: [{}]}}]}}",
+            args.join(", "),
+            env.join(", ")
+        );
+        let spec = match kind {
+            "Pod" => spec,
+            _ => format!(
+                "{{selector: {{matchLabels: {{app: a}}}}, template: {{metadata: {{labels: {{app: a}}}}, spec: {spec}}}}}"
+            ),
+        };
+        format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata:\n  name: {name}\n  namespace: shop\n  annotations: {{{annotations}}}\nspec: {spec}\n"
+        )
+    };
+    let pod = workload("Pod", "canary-web", "v1");
+    let deployment = workload("Deployment", "canary-api", "apps/v1");
+    // Files that cannot be read whole are talked about, too.
+    let broken = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: broken}}\nstringData: {{a: {}\n",
+        plant("a broken file", 0)
+    );
+    let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: shop}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: two, namespace: shop}\n";
+    let named = |name: &str, text: String| (format!("{name}.yaml"), text);
+    vec![
+        named("secret", secret),
+        named("map", map),
+        named("pod", pod),
+        named("deployment", deployment),
+        named("broken", broken),
+        named("twice", twice.to_owned()),
+    ]
+}
+
+/// Every record of every batch, as it was sent.
+fn travelled(evidence: &Path) -> Vec<u8> {
+    use provost_proto::Message as _;
+    let mut all = Vec::new();
+    let batches = files(evidence).into_iter().filter(|path| path.ends_with("batches.jsonl"));
+    for line in batches.flat_map(|path| lines(&path)) {
+        let batch: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let envelope = BASE64.decode(batch["envelope"].as_str().unwrap()).unwrap();
+        let envelope = provost_proto::v1::Envelope::decode(&envelope[..]).unwrap();
+        for item in provost_proto::batch::decode(&envelope.payload).unwrap().items {
+            if let provost_proto::batch::Item::Record(record) = item {
+                all.extend_from_slice(&record);
+            }
+        }
+    }
+    assert!(holds(&all, b"canary-web"), "records were read");
+    all
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn holds(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
