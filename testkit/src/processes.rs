@@ -423,7 +423,10 @@ fn named(rows: &[Value]) -> Findings {
 }
 
 /// The library narrowed to these policies, as a tree.
-fn lay_out(folder: &Path, policies: &[&str]) {
+///
+/// # Panics
+/// Where it cannot be copied.
+pub fn lay_out(folder: &Path, policies: &[&str]) {
     let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
     copy(&library.join("lib"), &folder.join("lib"));
     for area in fs::read_dir(&library).expect("the library") {

@@ -1,17 +1,19 @@
 //! A hub and an agent as processes, in a folder that goes away.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use provost_testkit::processes::{Daemon, lay_out, program};
+use provost_testkit::wait;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// No step of a test waits longer.
-pub const BOUND: Duration = Duration::from_secs(120);
+const BOUND: Duration = Duration::from_secs(180);
 
 pub struct Fleet {
     pub folder: TempDir,
@@ -19,70 +21,13 @@ pub struct Fleet {
     server: String,
 }
 
-pub struct Daemon {
-    child: Child,
-    pub log: PathBuf,
-}
-
-/// A program of this build, beside the tests.
-fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join(name);
-    assert!(path.is_file(), "{} is missing: `make build` makes it", path.display());
-    path
-}
-
-/// Asks until there is an answer.
-#[expect(clippy::disallowed_methods, reason = "another process is waited for")]
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
-    let begun = Instant::now();
-    loop {
-        match look() {
-            Ok(found) => return found,
-            Err(why) => assert!(begun.elapsed() < BOUND, "not within {BOUND:?}: {what}: {why}"),
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-impl Daemon {
-    pub fn start(name: &str, folder: &Path, settings: &Value) -> Self {
-        let (config, log) = (folder.with_extension("yaml"), folder.with_extension("log"));
-        fs::write(&config, settings.to_string()).unwrap();
-        let errors = File::create(&log).unwrap();
-        let mut command = Command::new(program(name));
-        let command = command.arg("run").arg("--config").arg(config).stdin(Stdio::null());
-        let child = command.stdout(Stdio::null()).stderr(errors).spawn().unwrap();
-        Self { child, log }
-    }
-
-    pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-
-    /// Asks it to end. How long that took.
-    #[expect(clippy::disallowed_methods, reason = "how long another process takes")]
-    pub fn stop(&mut self) -> Duration {
-        let begun = Instant::now();
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
-        let status =
-            until("the process ends", || self.child.try_wait().unwrap().ok_or_else(|| self.log()));
-        assert!(status.success(), "{status}: {}", self.log());
-        begun.elapsed()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+pub fn until<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
+    wait::until(what, BOUND, look)
 }
 
 impl Fleet {
-    /// A hub with these settings under `log`, and the policies of the library in force.
-    pub fn start(log: &Value) -> Self {
+    /// A hub with these settings under `log`, and these policies of the library in force.
+    pub fn start(log: &Value, policies: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hub");
         let any = "127.0.0.1:0";
@@ -96,7 +41,8 @@ impl Fleet {
             "heartbeat_interval_ms": 500,
             "log": log,
         });
-        let hub = Daemon::start("provost-aggregator", &path, &settings);
+        let mut hub = Daemon::new("provost-aggregator", &path, &settings);
+        hub.start();
         let mut fleet = Self { folder, hub, server: String::new() };
         let addresses = until("the hub listens", || {
             let text = fs::read_to_string(path.join("addresses.json"));
@@ -104,6 +50,7 @@ impl Fleet {
             serde_json::from_str::<Value>(&text).map_err(|error| error.to_string())
         });
         fleet.server = format!("http://{}", addresses["api"].as_str().unwrap());
+        lay_out(&fleet.path("policies"), policies);
         fleet.publish();
         fleet
     }
@@ -126,9 +73,8 @@ impl Fleet {
         let director = facts["directorKey"].as_str().unwrap();
         self.provost(&["root", "add-key", "--role", "director", "--public", director]);
         self.provost(&["root", "sign", "--key", "root.key.json"]);
-        let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
-        let library = library.to_str().unwrap();
-        let build = ["bundle", "build", library, "--out", "v1", "--version", "1", "--skip-tests"];
+        let build =
+            ["bundle", "build", "policies", "--out", "v1", "--version", "1", "--skip-tests"];
         self.provost(&build);
         self.provost(&["bundle", "sign", "v1", "--key", "policy.key.json"]);
         self.provost(&["bundle", "publish", "v1", "--root", "root.json"]);
@@ -186,7 +132,9 @@ impl Fleet {
             "log": log,
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        Daemon::start("provost-agent", &self.path(name), &settings)
+        let mut agent = Daemon::new("provost-agent", &self.path(name), &settings);
+        agent.start();
+        agent
     }
 
     /// Of the agent `name`, once everything that it recorded is acknowledged, and it knows `objects`.
@@ -200,14 +148,18 @@ impl Fleet {
             if known && empty && active && !pending {
                 return Ok(text);
             }
-            let lines = text.lines().filter(|line| {
-                line.starts_with("provost_agent_objects") || line.starts_with("provost_agent_sp")
-            });
-            Err(format!(
-                "{:?} {}",
-                lines.collect::<Vec<_>>(),
-                agent.log().chars().take(3000).collect::<String>()
-            ))
+            let about = ["provost_agent_objects", "provost_agent_spool", "provost_agent_bundle"];
+            let lines = text.lines().filter(|line| about.iter().any(|name| line.starts_with(name)));
+            let lines: Vec<_> = lines.collect();
+            Err(format!("{lines:?}; {}", agent.last_words()))
+        })
+    }
+
+    /// The open findings, once the hub shows `text` among them.
+    pub fn shows(&self, text: &str) -> String {
+        until("the hub shows the finding", || {
+            let found = self.provost(&["fleet", "findings", "--all", "-o", "json"]);
+            if found.contains(text) { Ok(found) } else { Err(found) }
         })
     }
 

@@ -24,7 +24,7 @@ fn log(receiver: &Receiver) -> Value {
 #[test]
 fn the_table_of_metrics_is_what_the_daemons_expose() {
     let receiver = Receiver::start();
-    let fleet = Fleet::start(&log(&receiver));
+    let fleet = Fleet::start(&log(&receiver), &["host-network"]);
     fleet.write("web.yaml", &pod("web", true));
     let agent = fleet.agent("edge", &log(&receiver), &json!({"token_file": fleet.token()}));
     let agent = fleet.settled("edge", &agent, 1);
@@ -52,7 +52,7 @@ fn the_table_of_metrics_is_what_the_daemons_expose() {
 #[test]
 fn series_do_not_grow_with_objects() {
     let receiver = Receiver::start();
-    let fleet = Fleet::start(&log(&receiver));
+    let fleet = Fleet::start(&log(&receiver), &["host-network"]);
     for number in 0..10 {
         let name = format!("few-{number}");
         fleet.write(&format!("{name}.yaml"), &pod(&name, number % 2 == 0));
@@ -62,11 +62,8 @@ fn series_do_not_grow_with_objects() {
     let few_hub = series(&fleet.hub_metrics());
     for number in 0..MANY {
         let name = format!("many-{number}");
-        let namespace = number % 100;
-        let labels = format!("labels: {{owner: team-{}}}", number % 1000);
-        let text = format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: n{namespace}, {labels}}}\n"
-        );
+        let namespace = format!("namespace: n{}", number % 100);
+        let text = pod(&name, false).replace("namespace: shop", &namespace);
         std::fs::write(fleet.manifests().join(format!("{name}.yaml")), text).unwrap();
     }
     let many = series(&fleet.settled("edge", &agent, MANY + 10));
