@@ -64,9 +64,15 @@ impl Classifier<'_> {
 
     fn list(&mut self, node: Node, list: &Gvk, items: &mut usize) {
         let Value::Mapping(entries) = node.value else { return };
-        let elements =
-            entries.into_iter().find(|entry| entry.key == "items").map(|entry| entry.value.value);
-        let Some(Value::Sequence(elements)) = elements else { return };
+        let Some(entry) = entries.into_iter().find(|entry| entry.key == "items") else { return };
+        let elements = match entry.value.value {
+            Value::Sequence(elements) => elements,
+            Value::Null => return,
+            _ => {
+                let message = format!("`items` is {}, not a list", entry.value.type_name());
+                return self.invalid(entry.value.at, message);
+            }
+        };
         for mut element in elements {
             complete_item(&mut element, list);
             let item = *items;

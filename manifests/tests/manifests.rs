@@ -217,7 +217,7 @@ fn lists_become_their_items_each_with_its_place() {
     write(
         root,
         "l.yaml",
-        "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: a}\n- apiVersion: v1\n  kind: List\n  items:\n  - {apiVersion: v1, kind: Pod, metadata: {name: b}}\n- apiVersion: v1\n  kind: Pod\n  metadata: {}\n- 7\n---\napiVersion: apps/v1\nkind: DeploymentList\nitems:\n- metadata: {name: c}\n---\napiVersion: v1\nkind: List\nitems: []\n",
+        "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: a}\n- apiVersion: v1\n  kind: List\n  items:\n  - {apiVersion: v1, kind: Pod, metadata: {name: b}}\n- apiVersion: v1\n  kind: Pod\n  metadata: {}\n- 7\n---\napiVersion: apps/v1\nkind: DeploymentList\nitems:\n- metadata: {name: c}\n---\napiVersion: v1\nkind: List\nitems: []\n---\napiVersion: v1\nkind: List\nitems: {a: b}\n",
     );
     let loaded = scan(root);
     assert_eq!(
@@ -227,7 +227,13 @@ fn lists_become_their_items_each_with_its_place() {
     let items: Vec<_> =
         loaded.documents.iter().map(|document| (document.index, document.item)).collect();
     assert_eq!(items, [(0, Some(0)), (0, Some(2)), (0, Some(4)), (1, Some(0))]);
-    assert_eq!(problems(root, &loaded), ["l.yaml:13:3: Pod has no `metadata.name` [invalid]"]);
+    assert_eq!(
+        problems(root, &loaded),
+        [
+            "l.yaml:13:3: Pod has no `metadata.name` [invalid]",
+            "l.yaml:27:8: `items` is a mapping, not a list [invalid]"
+        ]
+    );
 }
 
 #[test]
