@@ -114,6 +114,18 @@ impl Config {
         if self.api.tls_certificate.is_some() != self.api.tls_key.is_some() {
             return Err(config::rule("api.tls_certificate", "goes together with api.tls_key"));
         }
+        if self.api.tls_key.is_none() && !self.api.listen.ip().is_loopback() {
+            let message = format!(
+                "{} can be reached from other machines: give api.tls_certificate and api.tls_key, or a loopback address",
+                self.api.listen
+            );
+            return Err(config::rule("api.listen", message));
+        }
+        if !self.admin.listen.ip().is_loopback() {
+            let message =
+                format!("{} is not on loopback, the only place for it", self.admin.listen);
+            return Err(config::rule("admin.listen", message));
+        }
         if self.agents.urls.iter().any(|url| url.parse::<provost_runtime::tls::HubUrl>().is_err()) {
             return Err(config::rule("agents.urls", "each must be https://host:port"));
         }
@@ -145,5 +157,19 @@ mod tests {
         assert!(Config { agents: url, ..read.clone() }.check().is_err());
         let half = ApiListener { tls_key: Some("k".into()), ..ApiListener::default() };
         assert!(Config { api: half, ..read }.check().is_err());
+    }
+
+    #[test]
+    fn listening_beyond_loopback_is_refused_before_anything_is_made() {
+        let wide: SocketAddr = "0.0.0.0:0".parse().unwrap();
+        let plain = ApiListener { listen: wide, ..ApiListener::default() };
+        let error = Config { api: plain.clone(), ..Config::default() }.check().unwrap_err();
+        assert!(error.to_string().starts_with("api.listen"), "{error}");
+        let (certificate, key) = (Some("c".into()), Some("k".into()));
+        let with_tls = ApiListener { tls_certificate: certificate, tls_key: key, ..plain };
+        Config { api: with_tls, ..Config::default() }.check().unwrap();
+        let admin = AdminListener { listen: wide };
+        let error = Config { admin, ..Config::default() }.check().unwrap_err();
+        assert!(error.to_string().starts_with("admin.listen"), "{error}");
     }
 }
