@@ -2,7 +2,8 @@
 //!
 //! Nothing is read while no file's size, time or place changed. A file that cannot be read, or not
 //! any more, is no deletion: its objects are said to be unreadable and keep their verdicts, and
-//! health says which file it is. Of two objects with one key the first by path counts, as the
+//! health says which file it is. While one cannot be read whose objects nobody knows, as after a
+//! restart, only what is known to be gone is gone, and no listing ends. Of two objects with one key the first by path counts, as the
 //! other would overwrite it in a cluster in an order that nobody chose.
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use notify::{RecursiveMode, Watcher as _};
 use provost_engine::{CompiledSet, Object};
-use provost_manifests::{Class, Document, Loaded, Options, load, walk};
+use provost_manifests::{Class, Document, Loaded, Options, Problem, ProblemKind, load, walk};
 use provost_model::Digest;
 use provost_model::subject::{Location, ResourceRef};
 use provost_runtime::shutdown::Shutdown;
@@ -39,7 +40,7 @@ pub struct Settings {
 
 pub struct ManifestsSource {
     settings: Settings,
-    /// What each file held when it was last read whole.
+    /// What each file held when it was last read whole. One that never was is not in it.
     known: HashMap<Arc<str>, Vec<ResourceRef>>,
 }
 
@@ -103,23 +104,27 @@ impl ManifestsSource {
         let mut round =
             Round { dir, changes, seen: HashSet::new(), duplicates: Vec::new(), lost: false };
         round.say(Change::Begin(Scope::Everything));
-        let broken: HashSet<Arc<str>> =
-            loaded.problems.iter().map(|p| Arc::clone(&p.file)).collect();
-        let unknown = broken.iter().any(|file| !self.known.contains_key(file));
+        let is_short = loaded.problems.iter().any(hides_files);
+        let unknown = is_short || loaded.problems.iter().any(|p| !self.known.contains_key(&p.file));
         let Loaded { documents, problems, .. } = loaded;
+        let broken: HashSet<Arc<str>> = problems.iter().map(|p| Arc::clone(&p.file)).collect();
         let mut held: HashMap<Arc<str>, Vec<ResourceRef>> = HashMap::new();
         for document in documents {
             if let Some(subject) = round.exists(&document) {
                 held.entry(document.file).or_default().push(subject);
             }
         }
-        for file in &broken {
-            let before = self.known.get(file).cloned().unwrap_or_default();
-            round.unreadable(&before);
-            held.insert(Arc::clone(file), before);
+        held.retain(|file, _| !broken.contains(file));
+        for (file, before) in &self.known {
+            let is_read = held.contains_key(file) || is_gone(file) || (!is_short && opens(file));
+            if broken.contains(file) || (unknown && !is_read) {
+                round.unreadable(before);
+                held.insert(Arc::clone(file), before.clone());
+            }
         }
-        // Objects of a file that was never read could be among those that seem to be gone.
-        if !unknown {
+        if unknown {
+            round.gone(self.known.values().flatten());
+        } else {
             round.say(Change::End(Scope::Everything));
         }
         round.health(&problems);
@@ -127,6 +132,20 @@ impl ManifestsSource {
         self.known = held;
         self
     }
+}
+
+/// Files may be missing from the list behind a limit that stands at no place of a file.
+fn hides_files(problem: &Problem) -> bool {
+    problem.kind == ProblemKind::Limit && problem.at.is_none()
+}
+
+fn opens(file: &str) -> bool {
+    std::fs::File::open(file).is_ok()
+}
+
+/// Surely so: a folder that may not be entered hides its files.
+fn is_gone(file: &str) -> bool {
+    matches!(Path::new(file).try_exists(), Ok(false))
 }
 
 struct Round<'a> {
@@ -178,8 +197,17 @@ impl Round<'_> {
         }
     }
 
-    fn health(&mut self, problems: &[provost_manifests::Problem]) {
-        let problem = |p: &provost_manifests::Problem| {
+    /// What was there before and was not seen now.
+    fn gone<'s>(&mut self, before: impl Iterator<Item = &'s ResourceRef>) {
+        for subject in before {
+            if !self.seen.contains(subject) {
+                self.say(Change::Gone { subject: subject.clone() });
+            }
+        }
+    }
+
+    fn health(&mut self, problems: &[Problem]) {
+        let problem = |p: &Problem| {
             let line = p.at.map(|at| format!(":{}", at.line)).unwrap_or_default();
             format!("{}{line}: {}", self.relative(&p.file), p.message)
         };
@@ -279,6 +307,7 @@ mod tests {
     struct Listing {
         exist: BTreeSet<String>,
         unreadable: BTreeSet<String>,
+        gone: BTreeSet<String>,
         closes: bool,
         healthy: bool,
     }
@@ -330,7 +359,9 @@ mod tests {
                     Change::End(_) => listing.closes = true,
                     Change::Health { healthy, .. } => listing.healthy = healthy,
                     Change::Complete { .. } => return listing,
-                    Change::Gone { .. } => panic!("a directory is listed as a whole"),
+                    Change::Gone { subject } => {
+                        listing.gone.insert(subject.name);
+                    }
                 }
             }
         }
@@ -364,7 +395,7 @@ mod tests {
             exist: names(&["one"]),
             unreadable: names(&["two"]),
             closes: true,
-            healthy: false,
+            ..Listing::default()
         };
         watched.until(&broken).await;
 
@@ -377,11 +408,31 @@ mod tests {
         watched.shutdown.trigger();
     }
 
+    /// Guarantee: whatever else changes, what a file may have held that was broken from the start stays
+    /// open; what was seen to be there and is gone is closed; and once the file is whole, so is the list.
     #[tokio::test]
-    async fn a_file_that_was_never_readable_keeps_everything_open() {
-        let mut watched = Watched::start(&[("a.yaml", &map("one")), ("b.yaml", "kind: [")]);
-        let listing = watched.listing().await;
-        assert_eq!(listing, Listing { exist: names(&["one"]), ..Listing::default() });
+    async fn a_file_that_was_never_readable_keeps_open_what_nobody_saw() {
+        let mut watched = Watched::start(&[
+            ("a.yaml", &format!("{}---\n{}", map("one"), map("two"))),
+            ("b.yaml", "kind: ["),
+            ("c.yaml", &map("three")),
+        ]);
+        let exist = |exist: &[&str]| Listing { exist: names(exist), ..Listing::default() };
+        assert_eq!(watched.listing().await, exist(&["one", "two", "three"]));
+
+        watched.write("a.yaml", &map("one"));
+        let gone = |gone: &[&str]| Listing { gone: names(gone), ..exist(&["one", "three"]) };
+        watched.until(&gone(&["two"])).await;
+        watched.write("d.yaml", &map("four"));
+        watched.until(&exist(&["one", "three", "four"])).await;
+        fs::remove_file(watched.folder.path().join("c.yaml")).unwrap();
+        watched.until(&Listing { gone: names(&["three"]), ..exist(&["one", "four"]) }).await;
+        watched.write("d.yaml", "# nothing\n");
+        watched.until(&Listing { gone: names(&["four"]), ..exist(&["one"]) }).await;
+
+        watched.write("b.yaml", &map("five"));
+        let whole = Listing { closes: true, healthy: true, ..exist(&["one", "five"]) };
+        watched.until(&whole).await;
         watched.shutdown.trigger();
     }
 
