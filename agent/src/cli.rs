@@ -1,5 +1,6 @@
 //! The command line of `provost-agent`.
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -122,20 +123,28 @@ impl StatusArguments {
         let settings: crate::config::Settings = provost_runtime::config::load(file, &overrides)?;
         let Some(status) = read(&settings.data_dir).await? else {
             let folder = settings.data_dir.display();
-            println!("There is no agent in {folder}: no identity was made there yet.");
+            print(&format!("There is no agent in {folder}: no identity was made there yet."))?;
             return Ok(false);
         };
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
+            Output::Json => print(&serde_json::to_string_pretty(&status)?)?,
             Output::Text => {
                 let lines = status.lines();
                 let width = lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
-                for (label, value) in lines {
-                    println!("{label:width$}  {value}");
-                }
+                let lines = lines.iter().map(|(label, value)| format!("{label:width$}  {value}"));
+                print(&lines.collect::<Vec<_>>().join("\n"))?;
             }
         }
         Ok(true)
+    }
+}
+
+/// A line, or more, to standard output. Who stopped reading has seen enough, as `head` has.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

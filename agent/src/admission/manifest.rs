@@ -102,8 +102,7 @@ fn certificate(settings: &Settings) -> anyhow::Result<Certificate> {
 }
 
 fn print(registration: &Registration, set: &CompiledSet) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(&registration.document(set))?);
-    Ok(())
+    Ok(crate::cli::print(&serde_json::to_string_pretty(&registration.document(set))?)?)
 }
 
 /// Loading a bundle to look at it is no event.

@@ -28,6 +28,20 @@ fn wrong_settings_end_with_2_and_say_where() {
     assert!(error.contains("source: "), "{error}");
 }
 
+#[test]
+fn a_reader_that_has_seen_enough_is_no_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_provost-agent"))
+        .args(["status", "--data-dir", "data"])
+        .current_dir(folder.path())
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(1), Vec::new()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn status_works_with_and_without_a_running_agent() {
     let folder = tempfile::tempdir().unwrap();
