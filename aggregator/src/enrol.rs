@@ -65,7 +65,7 @@ pub async fn enrol(hub: &Arc<Hub>, envelope: &Envelope) -> Result<Answer> {
         Enrolled::TokenUsed => {
             return Err(Refusal::new(
                 Code::TokenUsed,
-                "the token was used; each is good for one cluster",
+                "the token was used; each is good for one cluster: make another with `provost fleet token create`",
             ));
         }
         Enrolled::TokenExpired { .. } => {

@@ -47,7 +47,9 @@ pub enum ConnectError {
         "TLS with the proxy {proxy} failed: its certificate must be signed by a CA of the system or of proxy_ca_file"
     )]
     ProxyTls { proxy: String, source: io::Error },
-    #[error("{to} is not run by the CA that the token pinned")]
+    #[error(
+        "{to} is not run by the CA that the token pinned: either this is not your hub, or it has a new CA; compare `provost fleet info` on the hub, then make another token"
+    )]
     WrongCa { to: String },
     #[error("{to} is not the expected hub: {what}")]
     WrongIdentity { to: String, what: String },
