@@ -314,3 +314,40 @@ const fn is_passing(code: Code) -> bool {
             | Code::ResourceExhausted
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::super::logs::Exported;
+    use super::super::settings::Settings;
+    use super::*;
+
+    /// Scenario: a receiver takes the connection and says nothing, while events come by the thousand.
+    /// Guarantee: nobody waits, what does not fit is counted, and the end does not wait either.
+    #[test]
+    fn what_a_silent_receiver_does_not_take_is_dropped_and_counted() {
+        const EVENTS: usize = 10 * QUEUE;
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", silent.local_addr().unwrap());
+        let settings =
+            Settings { otlp_endpoint: endpoint, otlp_timeout_ms: 60_000, ..Settings::default() };
+        let target = Target::of(&settings).unwrap().unwrap();
+        let counts = Counts::default();
+        let export = start(target, &Resource::builder_empty().build(), &counts).unwrap();
+        let layer = Exported { queue: export.logs.clone(), counts: counts.clone() };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            for number in 0..EVENTS {
+                tracing::info!(number, "an event");
+            }
+        });
+        let registry = Registry::new();
+        counts.show(&registry);
+        let labels = [("signal", "logs")];
+        let dropped = registry.counter("provost_telemetry_dropped_total", "", &labels).get();
+        // The rest is in the queue, and in the one batch that is under way.
+        assert!(dropped >= (EVENTS - QUEUE - BATCH) as u64, "{dropped} of {EVENTS}");
+        assert!(dropped < EVENTS as u64);
+        drop(export);
+    }
+}

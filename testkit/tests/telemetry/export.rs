@@ -169,3 +169,38 @@ fn a_receiver_that_is_silent_holds_up_nothing() {
         assert!(ended.status.success() && ended.took < Duration::from_secs(5), "{ended:?}");
     }
 }
+
+/// Scenario: the receiver is behind TLS; one daemon knows its CA, another one knows a different CA. Guarantee: the
+/// first exports, the second does not, and goes on.
+#[test]
+fn an_export_over_tls_trusts_the_configured_ca_alone() {
+    let (receiver, ca) = Receiver::start_tls();
+    let (_, other_ca) = Receiver::start_tls();
+    let folder = tempfile::tempdir().unwrap();
+    let over_tls = |name: &str, pem: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        let mut log = log(&format!("https://{}", receiver.address));
+        log["otlp_ca_file"] = json!(path);
+        log
+    };
+    let fleet = Fleet::start(&over_tls("ca.pem", &ca), &["host-network"]);
+    let log = over_tls("other.pem", &other_ca);
+    let agent = fleet.agent("edge", &log, &json!({"token_file": fleet.token()}));
+    fleet.write("web.yaml", &pod("web", true));
+    fleet.settled("edge", &agent, 1);
+    until("the hub's telemetry arrives", || {
+        receiver.look(|arrived| {
+            let of_hub = arrived.metrics.iter().any(|(of, _)| of == HUB);
+            if of_hub && !arrived.logs.is_empty() { Ok(()) } else { Err("nothing yet".to_owned()) }
+        })
+    });
+    until("the agent says that nothing is exported", || {
+        let log = agent.log();
+        if log.contains("telemetry is not exported") { Ok(()) } else { Err(log) }
+    });
+    receiver.look(|arrived| {
+        assert!(arrived.metrics.iter().all(|(of, _)| of == HUB));
+        assert!(arrived.logs.iter().all(|(of, _)| of == HUB));
+    });
+}

@@ -27,7 +27,10 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use provost_runtime::clock::{Clock as _, System};
+use provost_runtime::pki::{self, Ca, TlsKey, Usage, Validity};
 use tokio::runtime::Runtime;
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// What arrived, each with the service that sent it.
@@ -53,11 +56,32 @@ pub struct Receiver {
 
 impl Receiver {
     pub fn start() -> Self {
+        Self::serve(tonic::transport::Server::builder())
+    }
+
+    /// Behind TLS, with a certificate for loopback; also the PEM of the CA that issued it.
+    pub fn start_tls() -> (Self, String) {
+        provost_runtime::tls::install_crypto_provider();
+        let now_s = i64::try_from(System::new().wall_secs()).unwrap();
+        let ca = Ca::create(&"receiver.test".parse().unwrap(), now_s).unwrap();
+        let key = TlsKey::generate().unwrap();
+        let addresses = vec![std::net::Ipv4Addr::LOCALHOST.into()];
+        let usage = Usage::Web { dns: Vec::new(), addresses };
+        let issued = ca.issue_own(&key, &usage, Validity::from_now(now_s, 3600)).unwrap();
+        let chain = pki::certificates_to_pem(&[issued.certificate]);
+        let identity = Identity::from_pem(chain, key.to_pem().as_bytes());
+        let server = tonic::transport::Server::builder()
+            .tls_config(ServerTlsConfig::new().identity(identity))
+            .unwrap();
+        (Self::serve(server), pki::certificates_to_pem(std::slice::from_ref(ca.certificate())))
+    }
+
+    fn serve(mut server: tonic::transport::Server) -> Self {
         let runtime = Runtime::new().unwrap();
         let arrived = Keep::default();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tonic::transport::Server::builder()
+        let serving = server
             .add_service(TraceServiceServer::new(arrived.clone()))
             .add_service(MetricsServiceServer::new(arrived.clone()))
             .add_service(LogsServiceServer::new(arrived.clone()))
