@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -174,7 +176,12 @@ impl Fleet {
     /// A hub with these policies of the library published as version 1.
     #[must_use]
     pub fn start(policies: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder"), policies)
+    }
+
+    /// As [`Fleet::start`], in a folder where something stands already.
+    #[must_use]
+    pub fn start_in(folder: TempDir, policies: &[&str]) -> Self {
         let path = folder.path().to_owned();
         let any = "127.0.0.1:0";
         let settings = json!({
@@ -317,6 +324,33 @@ impl Fleet {
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
+    /// A document of the hub's API.
+    ///
+    /// # Panics
+    /// When the hub does not answer 200.
+    pub fn get(&self, path: &str) -> Value {
+        let address = self.server.trim_start_matches("http://");
+        let token = fs::read_to_string(self.path("hub/admin.token")).expect("a token");
+        let mut stream = std::net::TcpStream::connect(address).expect("the hub listens");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+             Connection: close\r\n\r\n",
+            token.trim()
+        );
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        serde_json::from_str(body).expect("JSON")
+    }
+
+    /// Lets other users into the fleet's folder.
+    pub fn open_to_all(&self) {
+        let all = PermissionsExt::from_mode(0o755);
+        fs::set_permissions(self.folder.path(), all).expect("permissions");
+    }
+
     /// What is open at a site, as the hub shows it.
     #[must_use]
     pub fn shown(&self, site: &Site) -> Findings {
@@ -397,6 +431,15 @@ impl Site {
         let hidden = self.folder.join(format!("{name}.new"));
         fs::write(&hidden, text).expect("written");
         fs::rename(hidden, self.manifests().join(name)).expect("renamed");
+    }
+
+    /// Makes all that the agent has another user's.
+    pub fn give_to(&self, user: &str) {
+        let owner = format!("{user}:{user}");
+        let given = Command::new("chown").args(["-R", &owner]).arg(&self.folder).status();
+        assert!(given.is_ok_and(|status| status.success()), "chown {owner}");
+        let config = self.folder.with_extension("yaml");
+        fs::set_permissions(config, PermissionsExt::from_mode(0o644)).expect("permissions");
     }
 
     fn last(&self) -> String {

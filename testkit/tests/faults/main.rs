@@ -4,3 +4,6 @@
 #![cfg(test)]
 
 mod crash;
+mod disk;
+mod objects;
+mod policies;

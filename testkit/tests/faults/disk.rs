@@ -1,0 +1,205 @@
+//! Disks that fill up, that may not be written, and that lose the end of what was written last.
+//!
+//! That each state file survives being torn at any byte is tested where it is written (`agent/src`); here the
+//! files of a real agent are torn, and the fleet must come back to exact numbers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use provost_testkit::available::left_out;
+use provost_testkit::fault_proxy::Fault;
+use provost_testkit::processes::{Fleet, LIMIT, Site, pod};
+use provost_testkit::wait::until;
+use serde_json::json;
+
+/// A file system of its own, of a few megabytes.
+struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// None where the user may not mount; that has been said then.
+    fn mount(path: &Path, megabytes: u32) -> Option<Self> {
+        fs::create_dir_all(path).unwrap();
+        let size = format!("size={megabytes}m,mode=0755");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(Self { path: path.to_owned() });
+        }
+        left_out("a full disk (the test mounts a small tmpfs: needs root)")
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.path.join("ballast")
+    }
+
+    /// Nothing more can be written.
+    fn fill(&self) {
+        let mut file = fs::File::options().create(true).append(true).open(self.ballast()).unwrap();
+        let block = [0_u8; 4096];
+        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
+    }
+}
+
+/// Scenario: the agent's disk is full while the link is cut and manifests change. Guarantee: the agent lives and
+/// says what is wrong; with room and a link again the roll-up is exact and the evidence verifies, whatever
+/// had to be given up being declared in it.
+#[test]
+fn an_agent_on_a_full_disk_lives_and_comes_back_exact() {
+    let fleet = Fleet::start(&["host-network"]);
+    let mut site = fleet.prepare("edge-1", json!({"spool": {"max_bytes": 33_554_432}}));
+    let Some(disk) = SmallDisk::mount(&site.data(), 64) else { return };
+    site.agent.start();
+    site.write("web.yaml", &pod("web", true));
+    fleet.exact(&site);
+    fleet.settled(&site);
+    site.link.set(Fault::Cut);
+    disk.fill();
+    for n in 0..30 {
+        site.write(&format!("p{n}.yaml"), &pod(&format!("p{n}"), n % 2 == 0));
+    }
+    until("the agent says that its spool is ill", LIMIT, || {
+        assert!(site.agent.runs(), "the agent ended: {}", site.agent.last_words());
+        let status = fleet.status(&site);
+        let parts = status["parts"].as_array().cloned().unwrap_or_default();
+        let ill = parts.iter().any(|part| part["name"] == "spool" && part["healthy"] == false);
+        if ill { Ok(()) } else { Err(status.to_string()) }
+    });
+    disk.make_room();
+    site.link.set(Fault::None);
+    whole(&fleet, &site);
+    assert!(site.agent.runs(), "it is still the same process");
+    drop(site);
+}
+
+/// Scenario: the hub's disk is full. Guarantee: it acknowledges nothing that it could not commit, agents keep
+/// what they have, and with room again all of it arrives.
+#[test]
+fn a_hub_on_a_full_disk_acknowledges_nothing_that_it_lost() {
+    let Some(mut fleet) = fleet_on_small_disk() else { return };
+    let site = fleet.0.enrol("edge-1", json!({}));
+    site.write("web.yaml", &pod("web", true));
+    fleet.0.exact(&site);
+    fleet.0.settled(&site);
+    fleet.1.fill();
+    for n in 0..200 {
+        site.write(&format!("p{n}.yaml"), &pod(&format!("p{n}"), n % 2 == 0));
+    }
+    until("records wait at the agent", LIMIT, || {
+        let status = fleet.0.status(&site);
+        let waiting = status["spool"]["unacknowledged"].as_u64();
+        if waiting > Some(0) { Ok(()) } else { Err(status.to_string()) }
+    });
+    fleet.1.make_room();
+    if !fleet.0.hub.runs() {
+        fleet.0.start_hub(&[&site]);
+    }
+    whole(&fleet.0, &site);
+}
+
+fn fleet_on_small_disk() -> Option<(Fleet, SmallDisk)> {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(&folder.path().join("hub"), 24)?;
+    Some((Fleet::start_in(folder, &["host-network"]), disk))
+}
+
+/// Scenario: agent and hub are started on a data folder that may not be written. Guarantee: each ends at once and
+/// says which folder and why.
+#[test]
+fn a_folder_that_may_not_be_written_is_named() {
+    let mut fleet = Fleet::start(&["host-network"]);
+    let mut site = fleet.prepare("edge-1", json!({}));
+    fleet.hub.stop();
+    for (folder, daemon) in [(site.data(), &mut site.agent), (fleet.path("hub"), &mut fleet.hub)] {
+        fs::create_dir_all(&folder).unwrap();
+        let Some(_disk) = read_only(&folder) else { return };
+        daemon.start();
+        let ended = daemon.ended(LIMIT);
+        assert!(!ended.success());
+        let said = daemon.last_words();
+        assert!(said.contains(folder.to_str().unwrap()), "{said}");
+        assert!(said.to_lowercase().contains("read-only"), "{said}");
+    }
+}
+
+/// The folder as it is, and nothing in it can be changed.
+fn read_only(folder: &Path) -> Option<SmallDisk> {
+    let bind = |options: &[&str]| {
+        let status = Command::new("mount").args(options).arg(folder).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let text = folder.to_str()?;
+    if bind(&["--bind", text]) && bind(&["-o", "remount,bind,ro"]) {
+        return Some(SmallDisk { path: folder.to_owned() });
+    }
+    left_out("a read-only disk (the test mounts one: needs root)")
+}
+
+/// Scenario: a crash left only half of a file that the agent had written: the newest of the spool, the last good
+/// bundle, the trust state, the verdict table; each in turn. Guarantee: the agent starts, enforces what it
+/// can prove, and the fleet comes back to exact numbers with evidence that verifies.
+#[test]
+fn torn_files_cost_no_more_than_is_declared() {
+    let fleet = Fleet::start(&["host-network"]);
+    let mut site = fleet.enrol("edge-1", json!({}));
+    site.write("web.yaml", &pod("web", true));
+    whole(&fleet, &site);
+    for folder in ["spool", "bundles", "trust", "state"] {
+        site.link.set(Fault::Cut);
+        site.write("api.yaml", &pod(&format!("api-{folder}"), true));
+        until("the change is recorded", LIMIT, || {
+            let status = fleet.status(&site);
+            let waiting = status["spool"]["unacknowledged"].as_u64();
+            if waiting > Some(0) { Ok(()) } else { Err(status.to_string()) }
+        });
+        site.agent.kill();
+        let torn = tear_newest(&site.data().join(folder));
+        site.agent.start();
+        site.link.set(Fault::None);
+        until(&format!("the agent runs with {} torn", torn.display()), LIMIT, || {
+            assert!(site.agent.runs(), "the agent ended: {}", site.agent.last_words());
+            let status = fleet.status(&site);
+            if status["running"] == true { Ok(()) } else { Err(status.to_string()) }
+        });
+        whole(&fleet, &site);
+    }
+}
+
+/// Cuts the file that was written last to half of its length.
+fn tear_newest(folder: &Path) -> PathBuf {
+    let mut newest = None;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map_while(Result::ok) {
+            let meta = entry.metadata().unwrap();
+            if meta.is_dir() {
+                folders.push(entry.path());
+            } else if meta.len() > 1 {
+                let written = meta.modified().unwrap();
+                newest = newest.max(Some((written, meta.len(), entry.path())));
+            }
+        }
+    }
+    let (_, length, path) = newest.expect("a file");
+    fs::File::options().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
+    path
+}
+
+fn whole(fleet: &Fleet, site: &Site) {
+    fleet.exact(site);
+    fleet.settled(site);
+    let (report, holds) = fleet.evidence();
+    assert!(holds, "{report:#}");
+}

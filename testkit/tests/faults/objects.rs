@@ -1,0 +1,149 @@
+//! Manifests that are large, many, changing, in circles, or not to be read.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use provost_testkit::available::{left_out, say};
+use provost_testkit::processes::{Fleet, LIMIT, pod};
+use provost_testkit::wait::{now, until};
+use serde_json::json;
+
+/// Ids of nobody in particular.
+const NOBODY: &str = "65534";
+
+/// Scenario: a ConfigMap of 1.5 MB and a Pod with an annotation as long, beside others. Guarantee: what the
+/// policies match is judged whatever its size, and nothing else suffers.
+#[test]
+fn large_objects_are_judged_like_small_ones() {
+    let fleet = Fleet::start(&["host-network"]);
+    let site = fleet.enrol("edge-1", json!({}));
+    let long = "x".repeat(1_500_000);
+    site.write(
+        "map.yaml",
+        &format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: big}}\ndata: {{key: {long}}}\n"
+        ),
+    );
+    let annotated = pod("large", true)
+        .replace("{name: large,", &format!("{{annotations: {{a: {long}}}, name: large,"));
+    site.write("large.yaml", &annotated);
+    site.write("small.yaml", &pod("small", true));
+    until("both pods are shown", LIMIT, || {
+        let shown = fleet.shown(&site);
+        if shown.len() == 2 {
+            Ok(())
+        } else {
+            Err(format!("{shown:?} {}", site.agent.last_words()))
+        }
+    });
+    fleet.exact(&site);
+}
+
+/// Scenario: 10,000 small files appear at once. Guarantee: each is judged, and the numbers are exact.
+#[test]
+fn ten_thousand_files_are_all_judged() {
+    let fleet = Fleet::start(&["host-network"]);
+    let site = fleet.enrol("edge-1", json!({}));
+    let begun = now();
+    for n in 0..10_000 {
+        let name = format!("pod-{n}");
+        std::fs::write(site.manifests().join(format!("{name}.yaml")), pod(&name, n % 100 == 0))
+            .unwrap();
+    }
+    until("all are judged", LIMIT * 2, || {
+        let status = fleet.get(&format!("/api/v1/clusters/{}", site.name));
+        let states = &status["cluster"]["states"];
+        match (states["pass"].as_u64(), states["fail"].as_u64()) {
+            (Some(9_900), Some(100)) => Ok(()),
+            _ => Err(format!("{states} {}", site.agent.last_words())),
+        }
+    });
+    say(&format!("10,000 files: {:?}", begun.elapsed()));
+    fleet.exact(&site);
+}
+
+/// Scenario: one file is written again and again, in place, while it is read. Guarantee: when it comes to
+/// rest the hub shows what it says, and no half of it was ever taken for the whole with its objects gone.
+#[test]
+fn a_file_replaced_while_it_is_read_comes_to_rest() {
+    let fleet = Fleet::start(&["host-network"]);
+    let site = fleet.enrol("edge-1", json!({}));
+    let path = site.manifests().join("many.yaml");
+    for round in 0..60 {
+        let text: Vec<_> = (0..40).map(|n| pod(&format!("p{n}"), (n + round) % 2 == 0)).collect();
+        std::fs::write(&path, text.join("---\n")).unwrap();
+    }
+    fleet.exact(&site);
+}
+
+/// Scenario: the directory goes away and comes back; links lead in circles. Guarantee: a directory that is
+/// not there closes nothing (an empty place is no proof that all was deleted), what comes back is exact, and a
+/// circle ends.
+#[test]
+fn a_directory_that_goes_away_is_not_a_deletion() {
+    let fleet = Fleet::start(&["host-network"]);
+    let site = fleet.enrol("edge-1", json!({}));
+    site.write("web.yaml", &pod("web", true));
+    std::fs::create_dir(site.manifests().join("deep")).unwrap();
+    symlink(site.manifests(), site.manifests().join("deep/again")).unwrap();
+    symlink(site.manifests().join("itself"), site.manifests().join("itself")).unwrap();
+    fleet.exact(&site);
+    let shown = fleet.shown(&site);
+    let aside = site.manifests().with_extension("aside");
+    std::fs::rename(site.manifests(), &aside).unwrap();
+    until("the agent says that it cannot watch", LIMIT, || {
+        let status = fleet.status(&site);
+        let parts = status["parts"].as_array().cloned().unwrap_or_default();
+        let ill = parts.iter().any(|part| part["healthy"] == false && part["name"] != "hub");
+        if ill { Ok(()) } else { Err(status.to_string()) }
+    });
+    assert_eq!(fleet.shown(&site), shown, "nothing was closed");
+    std::fs::write(aside.join("api.yaml"), pod("api", true)).unwrap();
+    std::fs::rename(&aside, site.manifests()).unwrap();
+    fleet.exact(&site);
+    assert_eq!(fleet.shown(&site).len(), 2);
+}
+
+/// Scenario: an unprivileged agent, and a manifest that it may no longer read. Guarantee: the file is named in
+/// its health, its findings stay open as they were last seen, the others go on; readable again, all is exact.
+#[test]
+fn a_file_without_permission_is_named_and_closes_nothing() {
+    if !is_root() {
+        return;
+    }
+    let fleet = Fleet::start(&["host-network"]);
+    let mut site = fleet.prepare("edge-1", json!({}));
+    site.write("web.yaml", &pod("web", true));
+    site.give_to(NOBODY);
+    fleet.open_to_all();
+    let as_nobody = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
+    site.agent.start_under(&as_nobody);
+    fleet.exact(&site);
+    let web = site.manifests().join("web.yaml");
+    std::fs::set_permissions(&web, PermissionsExt::from_mode(0o000)).unwrap();
+    site.write("api.yaml", &pod("api", true));
+    until("the other file is judged and this one kept", LIMIT, || {
+        let shown = fleet.shown(&site);
+        if shown.len() == 2 {
+            Ok(())
+        } else {
+            Err(format!("{shown:?} {}", site.agent.last_words()))
+        }
+    });
+    let status = fleet.status(&site).to_string();
+    assert!(status.contains("web.yaml"), "{status}");
+    std::fs::set_permissions(&web, PermissionsExt::from_mode(0o644)).unwrap();
+    site.write("web.yaml", &pod("web", false));
+    fleet.exact(&site);
+}
+
+/// Only root can start a process as somebody else, and root itself may read everything.
+fn is_root() -> bool {
+    let root = std::process::Command::new("id").arg("-u").output();
+    let is_root = root.is_ok_and(|output| output.stdout == b"0\n");
+    if !is_root {
+        left_out::<()>(
+            "a file without permission (the test starts an agent as another user: needs root)",
+        );
+    }
+    is_root
+}
