@@ -382,7 +382,11 @@ impl Fleet {
             let invented: Vec<_> = shown.difference(&scanned).take(3).collect();
             match (missing.is_empty(), invented.is_empty()) {
                 (true, true) => Ok(()),
-                _ => Err(format!("missing {missing:?}, invented {invented:?}; {}", site.last())),
+                _ => Err(format!(
+                    "missing {missing:?}, invented {invented:?}\n{}\n{}",
+                    site.last(),
+                    self.hub.last_words()
+                )),
             }
         });
     }

@@ -399,6 +399,7 @@ impl Recorder {
 
     /// Gives everything that is pending its seq. True when nothing is left to be sealed.
     pub(super) async fn seal(&mut self) -> bool {
+        let waited = !self.backlog.is_empty();
         let mut records = std::mem::take(&mut self.backlog);
         records.extend(self.pending.take());
         self.pending_since = None;
@@ -407,7 +408,9 @@ impl Recorder {
             if let Err(Refused { error, records: refused }) = self.append(records, Room::Shed).await
             {
                 self.health.set("spool", false, error.to_string());
-                tracing::error!(%error, "records wait for the spool");
+                if !waited {
+                    tracing::error!(%error, "records wait for the spool");
+                }
                 self.backlog = refused;
                 self.backlog.extend(rest);
                 return false;

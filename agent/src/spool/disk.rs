@@ -5,14 +5,14 @@
 //! never synced by itself, so that they are here, once, before the first record counts. Acknowledged means
 //! flushed: nothing is left to a background flush.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use super::ledger::Lane;
@@ -31,6 +31,11 @@ const RESERVE_BYTES: usize = 256 * 1024;
 const LOCKED_TRIES: u32 = 100;
 const LOCKED_DELAY: Duration = Duration::from_millis(50);
 const CACHE_BYTES: usize = 1024 * 1024;
+/// What stays free beside what is put: a new store, and its bookkeeping.
+const ROOM_BYTES: u64 = 1024 * 1024;
+/// How long a store that failed is waited for when it is closed. sled waits for ever for what a full disk
+/// refused; its thread is then left to itself.
+const PATIENCE_WITH_FAILED: Duration = Duration::from_millis(100);
 
 /// How long a call on a database may take: far beyond any disk that works.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +60,10 @@ pub struct Disk {
 
 struct Database {
     jobs: Option<SyncSender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread has closed the store.
+    closed: Receiver<()>,
+    /// How long closing may take.
+    patience: Cell<Duration>,
 }
 
 impl Disk {
@@ -99,6 +107,17 @@ impl Disk {
             let oldest = self.readers.remove(0);
             self.open.remove(&oldest);
         }
+    }
+
+    /// sled hangs when a disk fills up under it: it gets nothing that would not fit.
+    fn check_room(&self, packs: &Packs) -> io::Result<()> {
+        let incoming: usize = packs.values().map(Vec::len).sum();
+        let disk = rustix::fs::statvfs(&self.directory)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < ROOM_BYTES.saturating_add(2 * incoming as u64) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
     fn hold_reserve(&self) {
@@ -153,6 +172,7 @@ impl Volume for Disk {
     }
 
     fn put(&mut self, name: Name, packs: &Packs) -> Result<(), Error> {
+        self.check_room(packs)?;
         let deadline = self.deadlines.call;
         let packs = packs.clone();
         let database = self.database(name)?;
@@ -225,8 +245,11 @@ impl Database {
     fn open(id: u64, path: &Path, deadline: Duration) -> Result<Self, Error> {
         let (jobs, receiver) = mpsc::sync_channel::<Job>(1);
         let (opened, is_open) = mpsc::sync_channel(1);
+        let (closing, closed) = mpsc::sync_channel::<()>(0);
         let path = path.to_owned();
         let body = move || {
+            // Goes last, whichever way this ends.
+            let _closing = closing;
             let config = sled::Config::new()
                 .path(&path)
                 .flush_every_ms(None)
@@ -245,9 +268,9 @@ impl Database {
             // A damaged database may panic on its way out; that ends this thread only.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
         };
-        let thread = std::thread::Builder::new().name(format!("spool-{id}")).spawn(body)?;
+        std::thread::Builder::new().name(format!("spool-{id}")).spawn(body)?;
         match is_open.recv_timeout(deadline) {
-            Ok(Ok(())) => Ok(Self { jobs: Some(jobs), thread: Some(thread) }),
+            Ok(Ok(())) => Ok(Self { jobs: Some(jobs), closed, patience: Cell::new(deadline) }),
             Ok(Err(Error::Io(error))) if is_about_content(&error) => {
                 Err(damaged(id, &error.to_string()))
             }
@@ -271,7 +294,11 @@ impl Database {
         if !sent {
             return Err(damaged(id, "its thread is gone or hangs"));
         }
-        match answered.recv_timeout(deadline) {
+        let answer = answered.recv_timeout(deadline);
+        if !matches!(answer, Ok(Ok(Ok(_)))) {
+            self.patience.set(PATIENCE_WITH_FAILED);
+        }
+        match answer {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) if is_about_content(&error) => Err(damaged(id, &error.to_string())),
             Ok(Ok(Err(error))) => Err(error.into()),
@@ -282,9 +309,8 @@ impl Database {
     }
 
     /// Leaves the thread to itself: it may hang for ever.
-    fn abandon(mut self) {
-        self.jobs = None;
-        self.thread = None;
+    fn abandon(self) {
+        self.patience.set(Duration::ZERO);
     }
 }
 
@@ -292,8 +318,8 @@ impl Drop for Database {
     /// Waits for the database to close, so that its directory can be opened or removed.
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if self.closed.recv_timeout(self.patience.get()) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("a store of the spool does not close; its thread is left to itself");
         }
     }
 }

@@ -241,10 +241,12 @@ impl<V: Volume> Generations<V> {
 impl<V: Volume> Spool for Generations<V> {
     fn append(&mut self, entries: &[Entry], room: Room) -> Result<(), Error> {
         self.check_order(entries)?;
+        // Once: removing what is empty takes it anew where there is room.
+        let mut reserve = true;
         loop {
             match self.try_append(entries, room) {
                 Err(Error::Volume(error)) if error.is_disk_full() => {
-                    let freed = self.volume.release_reserve();
+                    let freed = std::mem::take(&mut reserve) && self.volume.release_reserve();
                     if !freed && !self.free_one(room, ElisionReason::Disk)? {
                         return Err(error.into());
                     }

@@ -40,7 +40,7 @@ fn verdict(fleet: &Fleet, site: &Site, policy: &str, object: &str) -> Option<(St
     let rows = rows["items"].as_array().cloned().unwrap_or_default();
     let row = rows.iter().find(|row| row["subject"]["name"] == object)?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    Some((text(&row["outcome"]), text(&row["problem"]["code"])))
+    Some((text(&row["outcome"]), text(&row["reasonCode"])))
 }
 
 /// Scenario: a bundle with a policy that loops, one that panics in a built-in, one that returns what is no
