@@ -9,6 +9,7 @@ mod fetch;
 mod last_good;
 mod prepare;
 mod queue;
+mod shared;
 mod store;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use queue::Queue;
 
 pub use fetch::BlobSource;
 pub use prepare::{Prepared, Refused};
+pub use shared::Shared;
 pub use store::{Error as StoreError, Store};
 
 use crate::damage;
@@ -90,6 +92,7 @@ pub struct Bundles {
     server_version: Option<String>,
     /// First and longest delay between attempts.
     retry: (Duration, Duration),
+    shared: Option<Shared>,
 }
 
 /// Either the bundle is refused, or nothing is known of it because something else broke.
@@ -156,7 +159,14 @@ impl Bundles {
             in_force: None,
             server_version,
             retry: (RETRY_FIRST, RETRY_CAP),
+            shared: None,
         }
+    }
+
+    /// A new bundle is prepared once for all that share. Only for agents that evaluate nothing.
+    #[must_use]
+    pub fn sharing(self, shared: Option<Shared>) -> Self {
+        Self { shared, ..self }
     }
 
     /// With these first and longest delays between attempts, the longest at most a minute.
@@ -371,9 +381,16 @@ impl Bundles {
             labels: self.trust.labels(),
             version: self.server_version.clone(),
         };
+        let manifest = verified.manifest().digest();
         let work = move || prepare::prepare(&verified, &cluster, new);
-        let done = tokio::task::spawn_blocking(work).await;
-        Ok(done.map_err(|error| Failure::Interrupted(error.into()))??)
+        let prepared = async {
+            let done = tokio::task::spawn_blocking(work).await;
+            Ok(done.map_err(|error| Failure::Interrupted(error.into()))??)
+        };
+        match &self.shared {
+            Some(shared) => shared.once(manifest, prepared).await,
+            None => prepared.await,
+        }
     }
 
     /// The record comes first, so that the set stands in the chain before the verdicts that name it.

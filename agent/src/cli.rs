@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use crate::admission::manifest;
 use crate::config::{Config, ENVIRONMENT_PREFIX};
 use crate::run::ADMIN_ADDRESS_FILE;
+use crate::simulate;
 use crate::status::{self, Status};
 
 /// Keeps one cluster inside policy: watches, evaluates, reports.
@@ -33,6 +34,9 @@ pub enum Command {
     /// Print the registration that makes the API server ask this agent.
     #[command(after_help = MANIFEST_EXAMPLES)]
     WebhookManifest(manifest::Arguments),
+    /// Run many light agents against a hub, to measure it.
+    #[command(after_help = simulate::EXAMPLES)]
+    Simulate(simulate::Arguments),
 }
 
 const MANIFEST_EXAMPLES: &str = "Examples:

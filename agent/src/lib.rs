@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod plane;
 pub mod report;
 pub mod run;
+pub mod simulate;
 pub mod source;
 pub mod spool;
 pub mod state;

@@ -23,6 +23,7 @@ async fn main() -> ExitCode {
         Command::Run(arguments) => return run(&arguments).await,
         Command::Status(arguments) => arguments.run().await,
         Command::WebhookManifest(arguments) => arguments.run().await,
+        Command::Simulate(arguments) => arguments.run().await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::Door;
-use crate::bundles::{Bundles, Offer, Store, View};
+use crate::bundles::{Bundles, Offer, Shared, Store, View};
 use crate::cluster::{self, ClusterSource};
 use crate::config::{Config, Source as SourceSettings};
 use crate::damage::{self, Damage};
@@ -74,6 +74,8 @@ struct Base {
     plane: DataPlane,
     recording: Option<Recording>,
     registry: Registry,
+    /// Set: agents of one process prepare a bundle once for all.
+    shared: Option<Shared>,
 }
 
 /// What is on disk before anything runs.
@@ -119,7 +121,7 @@ impl Agent {
             chain: Arc::new(recording.outbox.clone()),
             journal: Arc::new(recording.reporter.clone()),
         };
-        let base = Base { lock, health, plane, recording: Some(recording), registry };
+        let base = Base { lock, health, plane, recording: Some(recording), registry, shared: None };
         Self::start_over(base, config, clock, admin, tasks).await
     }
 
@@ -133,7 +135,22 @@ impl Agent {
     ) -> anyhow::Result<Self> {
         let (lock, health) = (hold(&config.data_dir).await?, Health::new());
         let registry = Registry::of_process();
-        let base = Base { lock, health, plane, recording: None, registry };
+        let base = Base { lock, health, plane, recording: None, registry, shared: None };
+        Self::start_over(base, config, clock, admin, tasks).await
+    }
+
+    /// As [`Self::start_on`], for agents of one process that prepare a bundle once for all.
+    pub async fn start_sharing(
+        plane: DataPlane,
+        shared: Shared,
+        config: Config,
+        clock: SharedClock,
+        admin: TcpListener,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        let (lock, health) = (hold(&config.data_dir).await?, Health::new());
+        let registry = Registry::of_process();
+        let base = Base { lock, health, plane, recording: None, registry, shared: Some(shared) };
         Self::start_over(base, config, clock, admin, tasks).await
     }
 
@@ -144,12 +161,13 @@ impl Agent {
         admin: TcpListener,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let Base { lock, health, plane, recording, registry } = base;
+        let Base { lock, health, plane, recording, registry, shared } = base;
         let data_dir = config.data_dir.clone();
         let ground = Ground::open(&data_dir, &clock)?;
         let about = about(&config, &ground.identity).await;
         let (bundles, damages) = bundles(&ground, &plane, &about.facts).await?;
         let bundles = bundles.retrying(config.reconnect_first, config.reconnect_cap);
+        let bundles = bundles.sharing(shared);
         damage::tell(&data_dir, &damages, &health);
         let journal = Arc::clone(&plane.journal);
         let kept = damage::watch(

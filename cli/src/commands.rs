@@ -1,5 +1,6 @@
 //! One module a command: its arguments with examples, and `run`.
 pub mod agent;
+pub mod bench;
 pub mod bundle;
 pub mod demo;
 pub mod doctor;

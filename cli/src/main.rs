@@ -38,6 +38,8 @@ enum Command {
     Doctor(commands::doctor::Args),
     Agent(commands::agent::Args),
     Demo(commands::demo::Args),
+    #[command(subcommand)]
+    Bench(commands::bench::Command),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Agent(args) => commands::agent::run(args),
         Command::Demo(args) => commands::demo::run(&args),
+        Command::Bench(command) => commands::bench::run(command),
     };
     exit::report(result)
 }

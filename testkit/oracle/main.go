@@ -2,6 +2,7 @@
 // that Provost's engine has something to be compared with.
 //
 //	oracle eval                              JSON lines in, JSON lines out
+//	oracle bench                             the same, answered with times
 //	oracle test  PATH... [--ignore GLOB]...  the Rego tests of a tree
 //	oracle check PATH... [--ignore GLOB]...  strict compilation of a tree
 //	oracle fmt   PATH... [--ignore GLOB]... [--write]
@@ -24,6 +25,7 @@ import (
 )
 
 const usage = `usage: oracle eval < REQUESTS.jsonl > ANSWERS.jsonl
+       oracle bench < REQUESTS.jsonl > TIMES.jsonl
        oracle test  PATH... [--ignore GLOB]... [--verbose]
        oracle check PATH... [--ignore GLOB]...
        oracle fmt   PATH... [--ignore GLOB]... [--write]
@@ -93,6 +95,12 @@ func run(args []string) error {
 			return fmt.Errorf("%w: eval takes no arguments", errUsage)
 		}
 		return evaluateLines(os.Stdin, os.Stdout)
+	}
+	if args[0] == "bench" {
+		if len(args) > 1 {
+			return fmt.Errorf("%w: bench takes no arguments", errUsage)
+		}
+		return benchLines(os.Stdin, os.Stdout)
 	}
 	if args[0] == "version" {
 		fmt.Println(version.Version)

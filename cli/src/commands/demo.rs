@@ -5,11 +5,11 @@
 //! numbers are compared with `expected.json`, which was written by hand.
 
 mod check;
-mod fleet;
+pub(super) mod fleet;
 mod folder;
-mod keeper;
+pub(super) mod keeper;
 mod narrator;
-mod proxy;
+pub(super) mod proxy;
 mod sites;
 mod story;
 
@@ -57,6 +57,29 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     if let Some(folder) = &args.keep {
         return keeper::keep(folder);
     }
+    let check = args.check;
+    let tell = move |folder: &Path, orders, stop| tell(folder, orders, check, stop);
+    match on_stage(check.then_some(LIMIT), |line| println!("{line}"), tell)? {
+        Ended::Signal(number) => Ok(Exit::Signal(number)),
+        Ended::TimeUp => fail(check, anyhow::anyhow!("gave up after {} s", LIMIT.as_secs())),
+        Ended::Told(Err(error)) => fail(check, error),
+        Ended::Told(Ok(())) => Ok(Exit::Clean),
+    }
+}
+
+/// How a play on daemons ended.
+pub(super) enum Ended {
+    Signal(u8),
+    Told(anyhow::Result<()>),
+    TimeUp,
+}
+
+/// A folder and a keeper of daemons for `play`; both are gone when this returns.
+pub(super) fn on_stage(
+    limit: Option<Duration>,
+    say: impl Fn(&str),
+    play: impl FnOnce(&Path, Orders, Shutdown) -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -65,41 +88,30 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut signals = runtime.block_on(async { Signals::listen() })?;
     let folder = Folder::make()?;
     for swept in folder.sweep() {
-        println!("removed {}, which a demo that was killed left", swept.display());
+        say(&format!("removed {}, which a demo that was killed left", swept.display()));
     }
     let keeper = Keeper::start(folder.path())?;
     let stop = Shutdown::new();
-    let mut story = begin(folder.path(), keeper.orders(), args.check, stop.clone());
+    let mut story = begin(folder.path(), keeper.orders(), stop.clone(), play);
     let ended = runtime.block_on(async {
         tokio::select! {
             biased;
             number = signals.next() => Ended::Signal(number),
             told = &mut story => Ended::Told(told.context("the story ended early").flatten()),
-            () = tokio::time::sleep(LIMIT), if args.check => Ended::TimeUp,
+            () = tokio::time::sleep(limit.unwrap_or_default()), if limit.is_some() => Ended::TimeUp,
         }
     });
     stop.trigger();
     if !matches!(ended, Ended::Told(_)) {
         let _ = runtime.block_on(async { tokio::time::timeout(GRACE, story).await });
     }
-    // Daemons, then folder; the demo returns when both are gone.
+    // Daemons, then folder.
     drop(keeper);
     drop(folder);
-    match ended {
-        Ended::Signal(number) => {
-            eprintln!("ended; the fleet is stopped and its folder removed");
-            Ok(Exit::Signal(number))
-        }
-        Ended::TimeUp => fail(args.check, anyhow::anyhow!("gave up after {} s", LIMIT.as_secs())),
-        Ended::Told(Err(error)) => fail(args.check, error),
-        Ended::Told(Ok(())) => Ok(Exit::Clean),
+    if matches!(ended, Ended::Signal(_)) {
+        eprintln!("ended; the fleet is stopped and its folder removed");
     }
-}
-
-enum Ended {
-    Signal(u8),
-    Told(anyhow::Result<()>),
-    TimeUp,
+    Ok(ended)
 }
 
 /// A number that is not as expected is what `--check` is for.
@@ -115,14 +127,14 @@ fn fail(check: bool, error: anyhow::Error) -> anyhow::Result<Exit> {
 fn begin(
     folder: &Path,
     orders: Orders,
-    check: bool,
     stop: Shutdown,
+    play: impl FnOnce(&Path, Orders, Shutdown) -> anyhow::Result<()> + Send + 'static,
 ) -> oneshot::Receiver<anyhow::Result<()>> {
     let (sender, told) = oneshot::channel();
     let folder = folder.to_owned();
     std::thread::spawn(move || {
         // Nobody listens any more when the grace is over.
-        let _ = sender.send(tell(&folder, orders, check, stop));
+        let _ = sender.send(play(&folder, orders, stop));
     });
     told
 }

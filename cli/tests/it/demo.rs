@@ -12,6 +12,19 @@ use std::time::{Duration, Instant};
 /// Far more than any step takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Beside the program; where they are not, a test is left out, but not in CI.
+pub fn are_daemons_built(program: &Path) -> bool {
+    let missing = |name: &&str| !program.with_file_name(name).is_file();
+    let Some(daemon) = ["provost-agent", "provost-aggregator"].into_iter().find(missing) else {
+        return true;
+    };
+    println!("left out: {daemon} is not built");
+    #[expect(clippy::disallowed_methods, reason = "CI is the machine's word")]
+    let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    assert!(!in_ci, "{daemon} is not built in CI");
+    false
+}
+
 /// A demo whose temporary folder is a folder of the test.
 struct Demo {
     child: Child,
@@ -22,14 +35,8 @@ impl Demo {
     /// None where the daemons were not built beside the program.
     fn start(temporary: tempfile::TempDir) -> Option<Self> {
         let program = Path::new(env!("CARGO_BIN_EXE_provost"));
-        for daemon in ["provost-agent", "provost-aggregator"] {
-            if !program.with_file_name(daemon).is_file() {
-                println!("left out: {daemon} is not built");
-                #[expect(clippy::disallowed_methods, reason = "CI is the machine's word")]
-                let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-                assert!(!in_ci, "{daemon} is not built in CI");
-                return None;
-            }
+        if !are_daemons_built(program) {
+            return None;
         }
         let child = Command::new(program)
             .arg("demo")

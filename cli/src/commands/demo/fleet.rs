@@ -29,7 +29,7 @@ const STEP_LIMIT: Duration = Duration::from_secs(60);
 /// What one command may take.
 pub const COMMAND_LIMIT: Duration = Duration::from_secs(40);
 /// Heartbeats every second: a site is stale after three.
-const HEARTBEAT_MS: u64 = 1000;
+pub const HEARTBEAT_MS: u64 = 1000;
 /// After three heartbeats that did not come.
 pub const STALE_AFTER_MS: u64 = 3 * HEARTBEAT_MS;
 
@@ -44,10 +44,11 @@ pub struct Fleet {
     folder: PathBuf,
     orders: Orders,
     /// Names of the daemons and where they log.
-    daemons: Vec<(&'static str, PathBuf)>,
+    daemons: Vec<(String, PathBuf)>,
     proxy: Option<Proxy>,
     hub: Option<Hub>,
     server: String,
+    heartbeat_ms: u64,
     give_up: Option<Instant>,
     stop: Shutdown,
 }
@@ -77,14 +78,18 @@ impl Fleet {
             proxy: None,
             hub: None,
             server: String::new(),
+            heartbeat_ms: HEARTBEAT_MS,
             give_up: limit.map(|limit| now() + limit),
             stop,
         };
-        for site in SITES {
-            site.lay_out(&fleet.manifests(site.name))?;
-        }
         library::write_to(&fleet.path("policies"))?;
         Ok(fleet)
+    }
+
+    /// The manifests of the demo's sites.
+    pub fn lay_out_sites(&self) -> anyhow::Result<()> {
+        SITES.iter().try_for_each(|site| site.lay_out(&self.manifests(site.name)))?;
+        Ok(())
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -103,8 +108,10 @@ impl Fleet {
         self.proxy.as_ref().context("the proxy is not running")
     }
 
-    pub fn start_hub(&mut self) -> anyhow::Result<()> {
+    /// The agents send heartbeats this far apart.
+    pub fn start_hub(&mut self, heartbeat_ms: u64) -> anyhow::Result<()> {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.heartbeat_ms = heartbeat_ms;
         self.spawn_hub(&Addresses { agents: free, api: free })?;
         let file = self.path("hub").join("addresses.json");
         self.wait("the hub listens", |_| Ok(file.exists()))?;
@@ -125,7 +132,7 @@ impl Fleet {
             "api": {"listen": at.api},
             "admin": {"listen": "127.0.0.1:0"},
             "auto_approve": true,
-            "heartbeat_interval_ms": HEARTBEAT_MS,
+            "heartbeat_interval_ms": self.heartbeat_ms,
         });
         self.spawn("provost-aggregator", HUB, &config)
     }
@@ -137,13 +144,19 @@ impl Fleet {
     ) -> anyhow::Result<()> {
         let addresses = fs::read(self.path("hub").join("addresses.json"))?;
         let addresses: Addresses = serde_json::from_slice(&addresses)?;
-        self.orders.give(&Order::Stop { name: HUB.to_owned() })?;
-        let stopped = Order::stopped(&self.folder, HUB);
-        self.wait("the hub stops", |_| Ok(stopped.exists()))?;
-        fs::remove_file(stopped)?;
+        self.end(HUB)?;
         act(&self.path("hub").join("hub.db"))?;
         self.spawn_hub(&addresses)?;
         self.wait("the hub answers again", |fleet| Ok(fleet.hub()?.health().is_ok()))
+    }
+
+    /// Ends a daemon by SIGTERM, and waits for its end.
+    pub fn end(&mut self, name: &str) -> anyhow::Result<()> {
+        self.orders.give(&Order::Stop { name: name.to_owned() })?;
+        let stopped = Order::stopped(&self.folder, name);
+        self.wait(&format!("{name} stops"), |_| Ok(stopped.exists()))?;
+        fs::remove_file(stopped)?;
+        Ok(())
     }
 
     fn token_file(&self) -> PathBuf {
@@ -151,19 +164,20 @@ impl Fleet {
     }
 
     /// Over the demo's own proxy where the link is to be cut.
-    pub fn start_agent(&mut self, site: &'static Site, token: &str) -> anyhow::Result<()> {
-        let folder = self.path(site.name);
+    pub fn start_agent(&mut self, name: &str, token: &str) -> anyhow::Result<()> {
+        let folder = self.path(name);
+        fs::create_dir_all(&folder)?;
         let token_file = folder.join("token");
         fs::write(&token_file, token)?;
         let config = json!({
             "data_dir": folder.join("data"),
-            "name": site.name,
+            "name": name,
             "token_file": token_file,
-            "source": {"manifests": {"dir": self.manifests(site.name), "rescan_ms": 1000}},
+            "source": {"manifests": {"dir": self.manifests(name), "rescan_ms": 1000}},
             "admin": {"listen": "127.0.0.1:0"},
             "reconnect": {"first_ms": 200, "cap_ms": 2000},
         });
-        self.spawn("provost-agent", site.name, &config)
+        self.spawn("provost-agent", name, &config)
     }
 
     /// The address that the agent of this site is given.
@@ -174,15 +188,45 @@ impl Fleet {
         Ok(Some(format!("https://{}", self.proxy()?.address)))
     }
 
-    fn spawn(&mut self, program: &str, name: &'static str, config: &Value) -> anyhow::Result<()> {
+    fn spawn(&mut self, program: &str, name: &str, config: &Value) -> anyhow::Result<()> {
         let file = self.path(&format!("{name}.yaml"));
         fs::write(&file, serde_json::to_vec_pretty(config)?)?;
+        let arguments = ["run", "--config", &file.display().to_string()].map(str::to_owned);
+        self.start(program, name, arguments.to_vec())
+    }
+
+    /// A daemon under the keeper.
+    pub fn start(
+        &mut self,
+        program: &str,
+        name: &str,
+        arguments: Vec<String>,
+    ) -> anyhow::Result<()> {
         let log = self.path(&format!("{name}.log"));
         if !self.daemons.iter().any(|(known, _)| *known == name) {
-            self.daemons.push((name, log.clone()));
+            self.daemons.push((name.to_owned(), log.clone()));
         }
         let (name, program) = (name.to_owned(), beside(program)?);
-        self.orders.give(&Order::Start(Start { name, program, config: file, log }))
+        self.orders.give(&Order::Start(Start { name, program, arguments, log }))
+    }
+
+    /// Which process a daemon is.
+    pub fn pid(&self, name: &str) -> anyhow::Result<u32> {
+        let file = Order::pid(&self.folder, name);
+        let text = fs::read_to_string(&file).with_context(|| format!("{name} was not started"))?;
+        Ok(text.parse()?)
+    }
+
+    /// Where agents reach the hub, past every proxy.
+    pub fn agents_address(&self) -> anyhow::Result<SocketAddr> {
+        let addresses = fs::read(self.path("hub").join("addresses.json"))?;
+        let addresses: Addresses = serde_json::from_slice(&addresses)?;
+        Ok(addresses.agents)
+    }
+
+    /// A link of its own to the hub, whose bytes are counted.
+    pub fn counted_link(&self) -> anyhow::Result<Proxy> {
+        Ok(self.runtime.block_on(Proxy::start(self.agents_address()?))?)
     }
 
     /// Runs `provost` as a person would; what it prints comes back.
@@ -247,13 +291,24 @@ impl Fleet {
         what: &str,
         mut holds: impl FnMut(&Self) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
-        let step = now() + STEP_LIMIT;
+        self.wait_within(STEP_LIMIT, POLL, what, &mut holds)
+    }
+
+    /// As [`Self::wait`], looking this often and this long.
+    pub fn wait_within(
+        &mut self,
+        step: Duration,
+        poll: Duration,
+        what: &str,
+        mut holds: impl FnMut(&Self) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let step = now() + step;
         let limit = self.give_up.map_or(step, |give_up| give_up.min(step));
         while !holds(self)? {
             if now() >= limit {
                 bail!("gave up waiting: {what}");
             }
-            self.pause(POLL)?;
+            self.pause(poll)?;
         }
         Ok(())
     }
@@ -265,7 +320,7 @@ impl Fleet {
         }
     }
 
-    fn pause(&self, duration: Duration) -> anyhow::Result<()> {
+    pub fn pause(&self, duration: Duration) -> anyhow::Result<()> {
         self.orders.all_alive()?;
         if self.runtime.block_on(self.stop.sleep(duration)) {
             return Ok(());
@@ -300,6 +355,6 @@ fn beside(program: &str) -> anyhow::Result<PathBuf> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long to wait, on this machine")]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }

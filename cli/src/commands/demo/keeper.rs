@@ -41,7 +41,7 @@ pub enum Order {
 pub struct Start {
     pub name: String,
     pub program: PathBuf,
-    pub config: PathBuf,
+    pub arguments: Vec<String>,
     pub log: PathBuf,
 }
 
@@ -138,7 +138,11 @@ pub fn keep(folder: &Path) -> anyhow::Result<Exit> {
 
 fn obey(line: &str, daemons: &mut Vec<Daemon>, folder: &Path) -> anyhow::Result<()> {
     match serde_json::from_str(line).context("an order that nobody can read")? {
-        Order::Start(start) => daemons.push(Daemon::start(start)?),
+        Order::Start(start) => {
+            let daemon = Daemon::start(start)?;
+            fs::write(Order::pid(folder, &daemon.name), daemon.child.id().to_string())?;
+            daemons.push(daemon);
+        }
         Order::Stop { name } => {
             let place = daemons.iter().position(|daemon| daemon.name == name);
             let mut daemon = daemons.remove(place.context("no such daemon")?);
@@ -155,6 +159,11 @@ impl Order {
     pub fn stopped(folder: &Path, name: &str) -> PathBuf {
         folder.join(format!("{name}.stopped"))
     }
+
+    /// The file that says which process a daemon is.
+    pub fn pid(folder: &Path, name: &str) -> PathBuf {
+        folder.join(format!("{name}.pid"))
+    }
 }
 
 struct Daemon {
@@ -164,11 +173,9 @@ struct Daemon {
 
 impl Daemon {
     fn start(order: Start) -> anyhow::Result<Self> {
-        let Start { name, program, config, log } = order;
+        let Start { name, program, arguments, log } = order;
         let child = Command::new(&program)
-            .arg("run")
-            .arg("--config")
-            .arg(config)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(File::options().create(true).append(true).open(&log)?)
             .stderr(File::options().append(true).open(&log)?)

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::check::{self, Expected, Stage};
-use super::fleet::{Fleet, Interrupted, STALE_AFTER_MS};
+use super::fleet::{Fleet, HEARTBEAT_MS, Interrupted, STALE_AFTER_MS};
 use super::narrator::Narrator;
 use super::sites::{self, DARK, SITES};
 use crate::commands::fleet::table::{count, percent};
@@ -35,7 +35,8 @@ pub fn tell(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
 
 fn start(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
     say.chapter("A hub starts");
-    fleet.start_hub()?;
+    fleet.lay_out_sites()?;
+    fleet.start_hub(HEARTBEAT_MS)?;
     say.good(&format!("provost-aggregator serves {}", fleet.hub()?.base()));
 
     say.chapter("People make the keys: the hub never holds them");
@@ -92,7 +93,7 @@ fn enrol(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
             arguments.extend(["--hub", url]);
         }
         let token = fleet.provost(say, &arguments)?;
-        fleet.start_agent(site, token.trim())?;
+        fleet.start_agent(site.name, token.trim())?;
     }
     fleet.wait("six clusters are enrolled", |fleet| Ok(clusters(fleet)?.len() == SITES.len()))?;
     say.good("six clusters enrolled over mutual TLS");
