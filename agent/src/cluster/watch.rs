@@ -1,5 +1,7 @@
 //! One kind: list it page by page, watch it, list again when the watch cannot be continued.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use kube::core::ApiResource;
 use kube::runtime::watcher::{self, Event};
@@ -14,6 +16,9 @@ use crate::source::{Change, Observed, Scope};
 
 /// Objects in memory at once while a kind is listed.
 const PAGE: u32 = 200;
+
+/// A server whose history ends at once is not asked in a tight loop.
+const LIST_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 type Key = (String, String);
 
@@ -35,7 +40,8 @@ pub(super) async fn run(
     let key = (resource.group.clone(), resource.kind.clone());
     let api: Api<Raw> = Api::all_with(client, &resource);
     let config = watcher::Config::default().page_size(PAGE);
-    let mut events = start(api, config).default_backoff().boxed();
+    let begin = || start(api.clone(), config.clone()).default_backoff().boxed();
+    let mut events = begin();
     let mut troubled = false;
     while let Some(event) = events.next().await {
         let delivered = match event {
@@ -51,6 +57,10 @@ pub(super) async fn run(
             Err(error) => {
                 troubled = true;
                 let _ = states.send(state_of(&error, &key)).await;
+                if never_ends(&error) {
+                    tokio::time::sleep(LIST_AGAIN_AFTER).await;
+                    events = begin();
+                }
                 !changes.is_closed()
             }
         };
@@ -58,6 +68,12 @@ pub(super) async fn run(
             return;
         }
     }
+}
+
+/// kube lists again when an event says that the watch expired, and not when the answer to its
+/// request does, as aggregated API servers and proxies may: it would ask for the same version forever.
+fn never_ends(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 
 /// False when nobody takes the changes any more.
@@ -112,5 +128,106 @@ fn state_of(error: &watcher::Error, key: &Key) -> KindState {
         KindState::Forbidden(key.clone())
     } else {
         KindState::Broken(key.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::JoinSet;
+
+    /// Each list has one service and a version of its own; what was watched from the first one is
+    /// history that the server has dropped.
+    const LISTS: [(&str, &str); 2] = [("first", "10"), ("second", "20")];
+
+    /// How the server says so.
+    #[derive(Clone, Copy, Debug)]
+    enum Says {
+        /// By its answer to the request.
+        Gone,
+        /// By an event of a watch that had begun.
+        Expired,
+    }
+
+    async fn answer(mut stream: TcpStream, lists: Arc<AtomicUsize>, says: Says) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = stream.read_u8().await else { return };
+            request.push(byte);
+        }
+        let request = String::from_utf8(request).unwrap();
+        let line = request.lines().next().unwrap();
+        let expired = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "message": "too old resource version", "reason": "Expired", "code": 410});
+        let (status, body) = if !line.contains("watch=true") {
+            let (name, version) = LISTS[lists.fetch_add(1, Ordering::SeqCst).min(1)];
+            ("200 OK", list(name, version))
+        } else if line.contains("resourceVersion=20") {
+            std::future::pending().await
+        } else {
+            match says {
+                Says::Gone => ("410 Gone", expired),
+                Says::Expired => ("200 OK", json!({"type": "ERROR", "object": expired})),
+            }
+        };
+        let head = "content-type: application/json\r\nconnection: close";
+        let answer = format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{body}\n");
+        let _ = stream.write_all(answer.as_bytes()).await;
+    }
+
+    fn list(name: &str, version: &str) -> Value {
+        json!({"kind": "ServiceList", "apiVersion": "v1", "metadata": {"resourceVersion": version},
+            "items": [{"metadata": {"name": name, "namespace": "shop", "resourceVersion": version}}]})
+    }
+
+    async fn serve(listener: TcpListener, says: Says) {
+        let (mut open, lists) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            open.spawn(answer(stream, Arc::clone(&lists), says));
+        }
+    }
+
+    async fn next(changes: &mut mpsc::Receiver<Change>) -> String {
+        match changes.recv().await.expect("the kind goes on being watched") {
+            Change::Begin(_) => "begin".to_owned(),
+            Change::Exists(observed) => observed.object.name().to_owned(),
+            Change::End(_) => "end".to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Guarantee: a watch whose history the API server has dropped lists its kind again, as a whole,
+    /// so that what went in between is seen to be gone; the kind is said to be broken until then.
+    #[tokio::test]
+    async fn an_expired_watch_lists_again() {
+        provost_runtime::tls::install_crypto_provider();
+        for says in [Says::Gone, Says::Expired] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let client =
+                Client::try_from(kube::Config::new(format!("http://{address}").parse().unwrap()));
+            let gvk = kube::core::GroupVersionKind::gvk("", "v1", "Service");
+            let services = ApiResource::from_gvk_with_plural(&gvk, "services");
+            let (changes, mut changed) = mpsc::channel(8);
+            let (states, mut said) = mpsc::channel(8);
+            let mut tasks = JoinSet::new();
+            tasks.spawn(serve(listener, says));
+            tasks.spawn(run(client.unwrap(), services, changes, states));
+            let story = async {
+                for expected in ["begin", "first", "end", "begin", "second", "end"] {
+                    assert_eq!(next(&mut changed).await, expected, "{says:?}");
+                }
+                assert!(matches!(said.recv().await, Some(KindState::Listed(_))));
+                assert!(matches!(said.recv().await, Some(KindState::Broken(_))), "{says:?}");
+                assert!(matches!(said.recv().await, Some(KindState::Listed(_))));
+            };
+            tokio::time::timeout(Duration::from_secs(60), story).await.expect("within its time");
+        }
     }
 }
