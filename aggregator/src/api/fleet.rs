@@ -41,6 +41,8 @@ pub struct FleetJson {
     pub undeclared_gaps: u64,
     /// Clusters that are away or quarantined, longest unheard first.
     pub away: Vec<AwayJson>,
+    /// Clusters that are heard and do not read or evaluate everything.
+    pub impaired: Vec<ImpairedJson>,
     /// The ten worst causes.
     pub worst: Vec<CauseJson>,
 }
@@ -53,6 +55,8 @@ pub struct ClusterCounts {
     pub stale: u64,
     /// Approved and heard, but no complete snapshot has come yet: nothing is known of them.
     pub without_snapshot: u64,
+    /// Heard, and their agents do not read or evaluate everything: what is green may not be all.
+    pub impaired: u64,
     pub pending: u64,
     pub rejected: u64,
     pub revoked: u64,
@@ -70,6 +74,17 @@ pub struct AwayJson {
     pub last_heard: Option<Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<i64>,
+}
+
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImpairedJson {
+    pub id: String,
+    pub name: String,
+    /// `watch` or `evaluate`.
+    pub capability: String,
+    /// As the agent says it.
+    pub detail: String,
 }
 
 #[utoipa::path(get, path = "/api/v1/fleet", tag = "fleet",
@@ -130,6 +145,7 @@ pub async fn load(hub: &Hub) -> Result<(FleetJson, FleetView), Problem> {
         causes,
         undeclared_gaps: u64::try_from(undeclared.count()).unwrap_or(u64::MAX),
         away: away(&view),
+        impaired: impaired(&view),
         worst: worst.into_iter().map(CauseJson::from).collect(),
     };
     Ok((json, view))
@@ -144,10 +160,23 @@ fn counts(view: &FleetView) -> ClusterCounts {
         fresh,
         stale: approved - fresh,
         without_snapshot: view.count(|v| v.fresh && v.cluster.snapshot_at_ms.is_none()),
+        impaired: view.count(|v| !v.impaired.is_empty()),
         pending: with(ClusterStatus::Pending),
         rejected: with(ClusterStatus::Rejected),
         revoked: with(ClusterStatus::Revoked),
     }
+}
+
+fn impaired(view: &FleetView) -> Vec<ImpairedJson> {
+    let parts = view.approved().flat_map(|v| v.impaired.iter().map(move |part| (v, part)));
+    parts
+        .map(|(v, part)| ImpairedJson {
+            id: v.cluster.id.to_string(),
+            name: v.cluster.display_name.clone(),
+            capability: part.capability.clone(),
+            detail: part.detail.clone(),
+        })
+        .collect()
 }
 
 fn away(view: &FleetView) -> Vec<AwayJson> {

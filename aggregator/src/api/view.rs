@@ -9,6 +9,7 @@ use super::problem::Problem;
 use crate::stamp::Stamp;
 use crate::store::findings::OpenCount;
 use crate::store::identity::{Cluster, ClusterStatus};
+use crate::store::reports::{CapabilityHealth, Impaired};
 use crate::tally::{self, Tally, ratio};
 
 /// Every cluster in order of name and id, with the numbers of those that are approved.
@@ -26,6 +27,8 @@ pub struct ClusterView {
     /// Approved, heard within its time, and not quarantined.
     pub fresh: bool,
     pub tally: Tally,
+    /// Parts of its agent without which not everything is evaluated; of one that is heard.
+    pub impaired: Vec<CapabilityHealth>,
     /// Open findings (fail and warn) by severity.
     pub open: BTreeMap<Severity, u64>,
 }
@@ -48,11 +51,18 @@ impl FleetView {
                 policies.entry(row.policy).or_default().states.not_evaluated += 1;
             }
         }
+        let mut impaired: BTreeMap<ClusterId, Vec<CapabilityHealth>> = BTreeMap::new();
+        for Impaired { cluster, part } in hub.store.impaired().await? {
+            if fresh(cluster) {
+                impaired.entry(cluster).or_default().push(part);
+            }
+        }
         let mut open = by_severity(&hub.store.open_by_cluster().await?);
         clusters.sort_by(|a, b| (&a.display_name, a.id).cmp(&(&b.display_name, b.id)));
         let view = |cluster: Cluster| ClusterView {
             fresh: fresh(cluster.id),
             tally: tallies.remove(&cluster.id).unwrap_or_default(),
+            impaired: impaired.remove(&cluster.id).unwrap_or_default(),
             open: open.remove(&cluster.id).unwrap_or_default(),
             cluster,
         };
@@ -106,8 +116,10 @@ impl ClusterView {
             let rows = hub.store.not_evaluated(Some(id)).await?.len();
             tally.states.not_evaluated = u64::try_from(rows).unwrap_or(u64::MAX);
         }
+        let impaired = hub.store.impaired().await?.into_iter().filter(|i| fresh && i.cluster == id);
+        let impaired = impaired.map(|impaired| impaired.part).collect();
         let open = by_severity(&hub.store.open_by_cluster().await?).remove(&id);
-        Ok(Self { cluster, fresh, tally, open: open.unwrap_or_default() })
+        Ok(Self { cluster, fresh, tally, impaired, open: open.unwrap_or_default() })
     }
 
     #[must_use]

@@ -26,6 +26,9 @@ pub trait Reports: Send + Sync {
         cluster: ClusterId,
         instance: InstanceId,
     ) -> Result<Option<HeartbeatRow>>;
+    /// Parts that the auditing instances of clusters said to be unwell in their newest heartbeats,
+    /// and without which not everything is evaluated.
+    async fn impaired(&self) -> Result<Vec<Impaired>>;
     /// Something of this instance was authenticated.
     async fn heard(&self, cluster: ClusterId, instance: InstanceId, now_ms: i64) -> Result<()>;
     /// Opens the alarm, or counts it once more.
@@ -102,6 +105,22 @@ pub struct CapabilityHealth {
     pub capability: String,
     pub healthy: bool,
     pub detail: String,
+}
+
+/// One part of an auditing instance that is unwell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impaired {
+    pub cluster: ClusterId,
+    pub part: CapabilityHealth,
+}
+
+impl CapabilityHealth {
+    /// Unwell, so that objects may exist of which nothing is known: they are not read, or not
+    /// evaluated. An unwell spool or certificate delays what is known.
+    #[must_use]
+    pub fn hides_objects(&self) -> bool {
+        !self.healthy && matches!(self.capability.as_str(), "watch" | "evaluate")
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use provost_model::{Outcome, Severity};
 
 use super::causes::{CauseView, cause};
 use super::shell::{Chip, Face, Html, PageResult, Section, Shell, counted, number, visible};
-use crate::api::fleet::{FleetJson, load};
+use crate::api::fleet::{FleetJson, ImpairedJson, load};
 use crate::api::hub::Hub;
 use crate::api::query::RowQuery;
 use crate::api::view::{ClusterView, FleetView};
@@ -34,6 +34,8 @@ pub struct FleetPage {
     pending_text: String,
     undeclared: u64,
     undeclared_text: String,
+    impaired: Vec<Impaired>,
+    impaired_text: String,
     facts: Vec<Fact>,
     states: Vec<Chip>,
     causes: Vec<CauseView>,
@@ -67,6 +69,13 @@ struct Cell {
     label: String,
 }
 
+/// A cluster that is heard and does not see everything.
+struct Impaired {
+    name: String,
+    href: String,
+    detail: String,
+}
+
 struct Away {
     name: String,
     href: String,
@@ -92,6 +101,8 @@ pub async fn page(State(hub): State<Hub>, principal: Principal) -> PageResult<Fl
         pending_text: format!("{} waiting", counted(clusters.pending, "cluster")),
         undeclared: json.undeclared_gaps,
         undeclared_text: counted(json.undeclared_gaps, "undeclared gap"),
+        impaired: json.impaired.iter().take(MAX_AWAY).map(impaired).collect(),
+        impaired_text: impaired_text(clusters.impaired),
         facts: facts(&json, &view.tally()),
         states: state_chips(&json.states, &RowQuery::default()),
         causes,
@@ -168,6 +179,22 @@ fn detail(json: &FleetJson) -> String {
         n => format!("{} open.", counted(n, "undeclared gap")),
     };
     format!("{stale} {gaps}")
+}
+
+fn impaired(part: &ImpairedJson) -> Impaired {
+    Impaired {
+        name: visible(&part.name),
+        href: format!("/clusters/{}", part.id),
+        detail: format!("{}: {}", part.capability, visible(&part.detail)),
+    }
+}
+
+fn impaired_text(n: u64) -> String {
+    match n {
+        0 => String::new(),
+        1 => "1 cluster is heard and does not read everything".to_owned(),
+        n => format!("{} clusters are heard and do not read everything", number(n)),
+    }
 }
 
 fn facts(json: &FleetJson, tally: &Tally) -> Vec<Fact> {
@@ -324,6 +351,9 @@ pub fn worst(view: &ClusterView, now: Stamp) -> (Face, String) {
         _ if states.fail > 0 => {
             let worst = severe.map_or_else(String::new, |severity| format!(", worst {severity}"));
             (Face::from(Outcome::Fail), format!("{} fail{worst}", number(states.fail)))
+        }
+        _ if !view.impaired.is_empty() => {
+            (Face::Error, "its agent does not read everything".to_owned())
         }
         _ if states.error > 0 => (Face::Error, format!("{} error", number(states.error))),
         _ if states.warn > 0 => (Face::Warn, format!("{} warn", number(states.warn))),

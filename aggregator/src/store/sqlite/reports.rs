@@ -10,7 +10,8 @@ use super::row::{Fields, int};
 use super::{SqliteStore, apply, identity};
 use crate::store::batch::{Batch, ItemBody};
 use crate::store::reports::{
-    Alarm, AlarmRow, BatchRow, GapRow, HeartbeatRow, Ingested, Position, Reports,
+    Alarm, AlarmRow, BatchRow, CapabilityHealth, GapRow, HeartbeatRow, Impaired, Ingested,
+    Position, Reports,
 };
 use crate::store::{Error, Result};
 
@@ -89,6 +90,23 @@ impl Reports for SqliteStore {
                 .fetch_optional(self.reader())
                 .await?;
         row.as_ref().map(heartbeat_row).transpose()
+    }
+
+    async fn impaired(&self) -> Result<Vec<Impaired>> {
+        // The pattern only spares reading the many that are well.
+        let rows = sqlx::query(
+            "SELECT h.* FROM heartbeats h JOIN clusters c ON c.cluster_id = h.cluster_id \
+             AND c.auditing_instance = h.instance_id WHERE h.health LIKE '%\"healthy\":false%' ORDER BY h.cluster_id",
+        )
+        .fetch_all(self.reader())
+        .await?;
+        let mut impaired = Vec::new();
+        for row in &rows {
+            let HeartbeatRow { cluster, health, .. } = heartbeat_row(row)?;
+            let parts = health.into_iter().flatten().filter(CapabilityHealth::hides_objects);
+            impaired.extend(parts.map(|part| Impaired { cluster, part }));
+        }
+        Ok(impaired)
     }
 
     async fn heard(&self, cluster: ClusterId, instance: InstanceId, now_ms: i64) -> Result<()> {

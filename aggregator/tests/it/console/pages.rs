@@ -1,8 +1,10 @@
 //! What pages say and how: no script, nothing hostile, the same without a browser's help.
 
-use provost_model::ClusterId;
+use bytes::Bytes;
+use provost_aggregator::store::reports::{CapabilityHealth, HeartbeatRow};
+use provost_model::{ClusterId, Digest};
 
-use super::fleet::{Fleet, NOW_MS};
+use super::fleet::{Fleet, NOW_MS, Object};
 use super::html::{anchors, elements, text};
 use super::http::get;
 
@@ -198,4 +200,50 @@ async fn what_does_not_exist_is_not_found() {
 async fn id_of(fleet: &Fleet, name: &str) -> ClusterId {
     let clusters = fleet.store().clusters().await.unwrap();
     clusters.into_iter().find(|c| c.display_name == name).unwrap().id
+}
+
+/// Guarantee: an agent that is heard and cannot read everything is no green cluster on any page, nor in
+/// the numbers; once its next heartbeat says that all is well, neither is anything left of it.
+#[tokio::test]
+async fn a_cluster_that_does_not_see_everything_is_named() {
+    let fleet = Fleet::start().await;
+    let well: Vec<Object> = vec![("shop", "cart", [Some(0), Some(0), Some(0)])];
+    let cluster = fleet.cluster("cloud-eu", "cloud", &well, true).await;
+    let instance = fleet.store().instances(cluster).await.unwrap()[0].id;
+    let says = async |healthy: bool| {
+        let part = CapabilityHealth {
+            capability: "watch".to_owned(),
+            healthy,
+            detail: if healthy { String::new() } else { "c.yaml:4: not YAML".to_owned() },
+        };
+        let heartbeat = HeartbeatRow {
+            cluster,
+            instance,
+            received_at_ms: NOW_MS,
+            epoch: 1,
+            last_seq: 1,
+            head: Digest::of(b"head"),
+            spool_records: 0,
+            spool_bytes: 0,
+            spool_oldest_age_ms: 0,
+            trust_state_digest: String::new(),
+            health: Some(vec![part]),
+            envelope: Bytes::from_static(b"signed"),
+        };
+        fleet.store().heartbeat(&heartbeat).await.unwrap();
+        let json = fleet.get("/api/v1/fleet").await.json();
+        (json["clusters"]["impaired"].clone(), json["impaired"].clone())
+    };
+    assert_eq!(says(true).await, (0.into(), serde_json::json!([])));
+    let (count, rows) = says(false).await;
+    assert_eq!((count, &rows[0]["name"]), (1.into(), &"cloud-eu".into()));
+    assert_eq!(rows[0]["detail"], "c.yaml:4: not YAML");
+    let page = fleet.page("/").await;
+    assert!(page.contains("1 cluster is heard and does not read everything"), "{page}");
+    assert!(page.contains("watch: c.yaml:4: not YAML"), "{page}");
+    let clusters = fleet.page("/clusters").await;
+    assert!(clusters.contains("its agent does not read everything"), "{clusters}");
+    assert_eq!(says(true).await.0, 0);
+    assert!(!fleet.page("/").await.contains("does not read everything"));
+    fleet.stop().await;
 }

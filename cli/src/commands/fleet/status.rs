@@ -21,8 +21,8 @@ use by::By;
   provost fleet status --by control -o json | jq '.items[] | select(.score < 1)'
 
 Exits 0 when every cluster was heard and nothing is open, 1 when findings are open, and 3 when not
-everything is known: a cluster is stale or has not reported whole yet, records are missing, or a
-policy failed to evaluate.")]
+everything is known: a cluster is stale or has not reported whole yet, its agent cannot read or
+evaluate everything, records are missing, or a policy failed to evaluate.")]
 pub struct Args {
     /// One cluster, by name or id.
     #[arg(long, value_name = "CLUSTER")]
@@ -93,6 +93,7 @@ fn ids(hub: &Hub, whole: &Value) -> anyhow::Result<Vec<String>> {
 fn judge(fleet: &Value) -> Exit {
     let unknown = count(fleet, "/clusters/stale")
         + count(fleet, "/clusters/withoutSnapshot")
+        + count(fleet, "/clusters/impaired")
         + count(fleet, "/undeclaredGaps")
         + count(fleet, "/states/error");
     if unknown > 0 {
@@ -110,13 +111,23 @@ fn judge_cluster(detail: &Value) -> Exit {
         .pointer("/cluster/open")
         .and_then(Value::as_object)
         .map_or(0, |open| open.values().filter_map(Value::as_u64).sum());
-    if !fresh || count(detail, "/cluster/states/error") > 0 {
+    let unwell = impaired(detail).next().is_some();
+    if !fresh || unwell || count(detail, "/cluster/states/error") > 0 {
         Exit::Incomplete
     } else if open > 0 {
         Exit::Violations
     } else {
         Exit::Clean
     }
+}
+
+/// Parts of a cluster's auditing agent without which objects stay unknown.
+fn impaired(detail: &Value) -> impl Iterator<Item = &Value> {
+    let auditing =
+        list(detail, "/instances").iter().filter(|instance| instance["auditing"] == true);
+    auditing.flat_map(|instance| list(instance, "/heartbeat/health")).filter(|part| {
+        part["healthy"] == false && ["watch", "evaluate"].contains(&text(part, "/capability"))
+    })
 }
 
 fn print_fleet(fleet: &Value) {
@@ -155,6 +166,13 @@ fn print_fleet(fleet: &Value) {
             let quarantined = cluster.pointer("/quarantined").and_then(Value::as_bool);
             let why = if quarantined == Some(true) { ", quarantined" } else { "" };
             println!("  {}  {heard}{why}", plain(text(cluster, "/name")));
+        }
+    }
+    let blind = list(fleet, "/impaired");
+    if !blind.is_empty() {
+        println!("\n{}", paint(Style::Bold, "Heard, and not reading or evaluating everything"));
+        for part in blind {
+            println!("  {}  {}", plain(text(part, "/name")), unwell(part));
         }
     }
     let worst = list(fleet, "/worst");
@@ -201,12 +219,19 @@ fn print_cluster(detail: &Value) {
         plain(text(cluster, "/agentVersion")),
     );
     print_states(cluster);
+    for part in impaired(detail) {
+        println!("{} {}", paint(Style::Red, "not everything is known"), unwell(part));
+    }
     for alarm in list(detail, "/alarms") {
         if alarm.get("resolved").is_none() {
             let label = paint(Style::Red, text(alarm, "/code"));
             println!("{label} {}", plain(text(alarm, "/detail")));
         }
     }
+}
+
+fn unwell(part: &Value) -> String {
+    format!("{}: {}", plain(text(part, "/capability")), plain(text(part, "/detail")))
 }
 
 fn print_states(value: &Value) {
@@ -235,6 +260,9 @@ mod tests {
         assert_eq!(judge(&fleet(1, 0, 5, 0)), Exit::Incomplete);
         assert_eq!(judge(&fleet(0, 1, 0, 0)), Exit::Incomplete);
         assert_eq!(judge(&fleet(0, 0, 0, 1)), Exit::Incomplete);
+        let mut blind = fleet(0, 0, 0, 0);
+        blind["clusters"]["impaired"] = 1.into();
+        assert_eq!(judge(&blind), Exit::Incomplete);
     }
 
     #[test]
@@ -244,5 +272,15 @@ mod tests {
         assert_eq!(judge_cluster(&cluster(true, 0)), Exit::Clean);
         assert_eq!(judge_cluster(&cluster(true, 1)), Exit::Violations);
         assert_eq!(judge_cluster(&cluster(false, 0)), Exit::Incomplete);
+        for (capability, auditing, exit) in [
+            ("watch", true, Exit::Incomplete),
+            ("watch", false, Exit::Clean),
+            ("spool", true, Exit::Clean),
+        ] {
+            let mut blind = cluster(true, 0);
+            let health = json!([{"capability": capability, "healthy": false, "detail": "a.yaml"}]);
+            blind["instances"] = json!([{"auditing": auditing, "heartbeat": {"health": health}}]);
+            assert_eq!(judge_cluster(&blind), exit, "{capability} {auditing}");
+        }
     }
 }
