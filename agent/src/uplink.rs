@@ -113,7 +113,8 @@ impl Uplink {
             Joined::Issued => {
                 state.rejoin = false;
                 self.backoff.reset();
-                tracing::info!(cluster = ?self.membership.cluster(), "certificate issued");
+                let cluster = self.membership.cluster().map(|cluster| cluster.to_string());
+                tracing::info!(cluster, "certificate issued");
                 (true, String::new(), Outcome::Next)
             }
             Joined::Pending { reason, retry_after } => {

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Err(error) => (error.into(), EXIT_CODE),
         Ok(settings) => match serve(settings) {
             Ok(()) => return ExitCode::SUCCESS,
+            Err(error) if error.is::<telemetry::Error>() => (error, EXIT_CODE),
             Err(error) => (error, 1),
         },
     };

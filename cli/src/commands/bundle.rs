@@ -15,6 +15,11 @@ use crate::exit::Exit;
 
 /// Build, sign, verify and publish policy bundles.
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  provost bundle build policies --out bundle --version 1
+  provost bundle sign bundle --key policy.key.json
+  provost bundle publish bundle --root root.json --plan
+  provost bundle publish bundle --root root.json")]
 pub enum Command {
     Build(build::Args),
     Sign(sign::Args),

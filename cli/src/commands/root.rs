@@ -15,6 +15,11 @@ use crate::exit::Exit;
 /// The root says which keys may sign what. It lies in root.json; versions before it lie beside it
 /// in root.1.json, root.2.json and so on, and the hub wants them all.
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  provost root init --key root.pub.json --policy-key policy.pub.json
+  provost root add-key --role director --public HEX
+  provost root sign --key root.key.json
+  provost root show")]
 pub enum Command {
     Init(init::Args),
     AddKey(edit::AddKey),

@@ -82,9 +82,15 @@ fn failures_say_where_and_what_was_expected() {
 #[test]
 fn what_cannot_be_run_is_no_success() {
     let broken = POLICY.replace("== true", "== time.now_ns()");
-    let folder = tree(&[("policy.rego", &broken), ("examples/fail/p.yaml", POD)]);
+    let tests = "package provost.pods.no_host_network_test\n\ntest_nothing if true\n";
+    let folder = tree(&[
+        ("policy.rego", &broken),
+        ("policy_test.rego", tests),
+        ("examples/fail/p.yaml", POD),
+    ]);
     let (code, text) = test(folder.path(), &[]);
     assert_eq!(code, 3, "{text}");
+    assert!(text.contains("1 could not be evaluated"), "told once: {text}");
     assert!(
         text.contains("policy.rego:15") && text.contains("time.now_ns is not allowed"),
         "{text}"
