@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-use kube::api::{DeleteParams, DynamicObject, PostParams};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::discovery::{ApiResource, Discovery, Scope};
 use kube::{Api, Client};
 use provost_agent::admission::{self, Admission, Certificate, Endpoint, Registration};
@@ -266,5 +267,78 @@ async fn admission_says_of_every_document_what_scan_says() {
         // Other people's clusters refuse for reasons of their own.
         assert!(plane.is_shared() || tally.refused.is_empty(), "{:#?}", tally.refused);
     }
+    webhook.stop(&plane).await;
+}
+
+/// A pod that violates nothing.
+fn sound_pod() -> serde_json::Value {
+    let labels = ["name", "version", "part-of", "managed-by"]
+        .map(|name| (format!("app.kubernetes.io/{name}"), json!("debugged")));
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "debugged", "namespace": "default",
+            "labels": serde_json::Map::from_iter(labels)},
+        "spec": {"containers": [{"name": "a", "image": "registry.example.org/a:1",
+            "resources": {"requests": {"memory": "1Mi"}, "limits": {"memory": "1Mi"}},
+            "securityContext": sound_context()}]},
+    })
+}
+
+fn sound_context() -> serde_json::Value {
+    json!({"runAsNonRoot": true, "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+        "capabilities": {"drop": ["ALL"]}})
+}
+
+/// Guarantees: a debug container that comes into a running pod is judged as any other, by the name of
+/// its field; an object that is on its way out can lose its finalizers, whatever it violates, and one
+/// that stays cannot be changed.
+#[tokio::test]
+async fn a_debug_container_is_judged_and_what_goes_away_is_not() {
+    let Some(plane) = ControlPlane::start().expect("a control plane") else { return };
+    let kube = client(&plane).await.expect("a client");
+    let webhook = Webhook::start(kube.clone()).await;
+    let mut pod = sound_pod();
+    webhook.run.mark(&mut pod);
+    let pods: Api<Pod> = Api::namespaced(kube.clone(), "default");
+    let pod = serde_json::from_value(pod).expect("a pod");
+    pods.create(&PostParams::default(), &pod).await.expect("a sound pod is let in");
+    let debug = |context: serde_json::Value| {
+        let container = json!({"name": "debug", "image": "busybox:1", "securityContext": context});
+        Patch::Strategic(json!({"spec": {"ephemeralContainers": [container]}}))
+    };
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    let sound = debug(sound_context());
+    pods.patch_ephemeral_containers("debugged", &dry, &sound).await.expect("a sound one");
+    let mut context = sound_context();
+    context["allowPrivilegeEscalation"] = json!(true);
+    let error = pods.patch_ephemeral_containers("debugged", &dry, &debug(context)).await;
+    let lines = refused(&error.expect_err("it violates policy")).expect("our words");
+    let field = "[R02 privilege-escalation] spec.ephemeralContainers[0].securityContext.";
+    assert!(lines.len() == 1 && lines.iter().all(|line| line.starts_with(field)), "{lines:?}");
+
+    // Not marked yet, so that nobody is asked about them.
+    let services: Api<Service> = Api::namespaced(kube, "default");
+    let named = |what: &str| format!("{what}-{}", webhook.run.id);
+    for what in ["leaving", "staying"] {
+        let service = json!({
+            "metadata": {"name": named(what), "finalizers": ["example.org/hold"]},
+            "spec": {"type": "NodePort", "ports": [{"port": 80}]},
+        });
+        let service = serde_json::from_value(service).expect("a service");
+        services.create(&PostParams::default(), &service).await.expect("created");
+    }
+    services.delete(&named("leaving"), &DeleteParams::default()).await.expect("begun");
+    let mut marked = json!({"metadata": {"finalizers": null}});
+    webhook.run.mark(&mut marked);
+    let (always, marked) = (PatchParams::default(), Patch::Merge(marked));
+    let error = services.patch(&named("staying"), &always, &marked).await.expect_err("it violates");
+    assert!(refused(&error).is_some(), "{error}");
+    services.patch(&named("leaving"), &always, &marked).await.expect("let go");
+    let gone = services.get_opt(&named("leaving")).await.expect("an answer");
+    assert!(gone.is_none(), "its last finalizer is gone");
+
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    services.patch(&named("staying"), &always, &free).await.expect("nobody is asked");
+    services.delete(&named("staying"), &DeleteParams::default()).await.expect("deleted");
     webhook.stop(&plane).await;
 }
