@@ -5,10 +5,12 @@
 //! before anything is decoded; the hub ends each session and connection at its own jittered age.
 
 pub mod admission;
+mod behind;
 mod by_method;
 pub mod connection;
 pub mod identity;
 pub mod registry;
+mod resume;
 pub mod server;
 pub mod service;
 mod stream;

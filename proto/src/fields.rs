@@ -71,6 +71,14 @@ pub(crate) const fn within(field: &'static str, size: usize, limit: usize) -> Re
     if size > limit { Err(Error::TooLong { field, size, limit }) } else { Ok(()) }
 }
 
+/// Nothing is acknowledged that was not made.
+pub(crate) fn acked_seq(field: &'static str, acked: u64, last: u64) -> Result<u64, Error> {
+    if acked > last {
+        return Err(Error::bad(field, "it is beyond the last record"));
+    }
+    Ok(acked)
+}
+
 pub(crate) fn slug<T>(field: &'static str, text: &str) -> Result<T, Error>
 where
     T: std::str::FromStr,

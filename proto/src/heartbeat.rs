@@ -7,7 +7,7 @@ use provost_model::limits::MAX_MESSAGE_BYTES;
 use provost_model::{ClusterId, Digest, InstanceId};
 
 use crate::fields::{
-    decode as decode_message, digest, digest_bytes, id, non_empty, optional_digest,
+    acked_seq, decode as decode_message, digest, digest_bytes, id, non_empty, optional_digest,
     optional_digest_bytes, text_up_to, within,
 };
 use crate::{Error, v1};
@@ -94,7 +94,7 @@ pub fn decode(bytes: &[u8]) -> Result<Heartbeat, Error> {
         epoch: wire.epoch,
         last_seq: wire.last_seq,
         head: digest("heartbeat.head", &wire.head)?,
-        acked_seq: acked_seq(&wire)?,
+        acked_seq: acked_seq("heartbeat.acked_seq", wire.acked_seq, wire.last_seq)?,
         spool_records: wire.spool_records,
         spool_bytes: wire.spool_bytes,
         spool_oldest_age_ms: wire.spool_oldest_age_ms,
@@ -105,14 +105,6 @@ pub fn decode(bytes: &[u8]) -> Result<Heartbeat, Error> {
         health_digest: optional_digest("heartbeat.health_digest", &wire.health_digest)?,
         health: wire.health.map(health_from_wire).transpose()?,
     })
-}
-
-/// Nothing is acknowledged that was not made.
-fn acked_seq(wire: &v1::HeartbeatPayload) -> Result<u64, Error> {
-    if wire.acked_seq > wire.last_seq {
-        return Err(Error::bad("heartbeat.acked_seq", "it is beyond the last record"));
-    }
-    Ok(wire.acked_seq)
 }
 
 fn health_to_wire(health: &Health) -> v1::Health {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use provost_model::{Digest, InstanceId};
 
 use crate::fields::{
-    MAX_TEXT_BYTES, digest, digest_bytes, fixed, id, optional_digest, optional_digest_bytes, text,
-    within,
+    MAX_TEXT_BYTES, acked_seq, digest, digest_bytes, fixed, id, optional_digest,
+    optional_digest_bytes, text, within,
 };
 use crate::{Error, v1};
 
@@ -26,6 +26,8 @@ pub struct Hello {
     pub epoch: u64,
     pub last_seq: u64,
     pub head: Digest,
+    /// What the hub acknowledged of this epoch; 0 before the first.
+    pub acked_seq: u64,
     /// 0: the spool holds none.
     pub first_held_seq: u64,
     /// Of the active bundle's manifest.
@@ -57,6 +59,7 @@ pub fn to_wire(hello: Hello) -> v1::Hello {
         server_version: hello.server_version,
         node_versions: hello.node_versions,
         blobs_held: hello.blobs_held.iter().map(digest_bytes).collect(),
+        acked_seq: hello.acked_seq,
     }
 }
 
@@ -77,6 +80,7 @@ pub fn from_wire(wire: v1::Hello) -> Result<Hello, Error> {
         epoch: wire.epoch,
         last_seq: wire.last_seq,
         head: digest("hello.head", &wire.head)?,
+        acked_seq: acked_seq("hello.acked_seq", wire.acked_seq, wire.last_seq)?,
         first_held_seq: wire.first_held_seq,
         bundle: optional_digest("hello.bundle_digest", &wire.bundle_digest)?,
         config: optional_digest("hello.config_digest", &wire.config_digest)?,

@@ -4,6 +4,8 @@
 //! key, or the variable or flag; every struct read here has a default for every field, so that a
 //! value may come from any of the three places.
 
+mod place;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -55,6 +57,24 @@ impl fmt::Display for Key {
 /// Says that settings do not fit together.
 pub fn rule(key: &str, message: impl Into<String>) -> Error {
     Error::Rule { key: key.to_owned(), message: message.into() }
+}
+
+impl Error {
+    /// Of a rule: with the place where the key was set, in the file or in what was laid over it.
+    #[must_use]
+    pub fn located(self, file: Option<&Path>, overrides: &Overrides) -> Self {
+        let Self::Rule { key, message } = self else { return self };
+        let keys: Vec<_> = key.split('.').map(str::to_owned).collect();
+        let covers = |set: &Vec<String>| keys.starts_with(set) || set.starts_with(&keys);
+        let over = overrides.entries.iter().rev().find(|(_, set, _)| covers(set));
+        if let Some((origin, ..)) = over {
+            let message = format!("{key}: {message}");
+            return Self::Override { origin: origin.clone(), message };
+        }
+        let Some(path) = file else { return Self::Rule { key, message } };
+        let position = read(path).ok().and_then(|text| place::find(&text, &keys));
+        Self::Yaml { path: path.to_owned(), position: Position(position), key: Key(key), message }
+    }
 }
 
 /// Where settings come from besides their file.
@@ -310,6 +330,30 @@ mod tests {
         let unknown = Overrides::default().flag("--nmae", "nmae", Some("x".to_owned()));
         let error = read_text("", &unknown).unwrap_err();
         assert!(error.starts_with("--nmae: ") && error.contains("nmae"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_rule_is_found_where_the_key_was_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.yaml");
+        std::fs::write(&path, "name: a\nadmin:\n  listen: '127.0.0.1:1'\nhubs: [a, b]\n").unwrap();
+        let located = |key: &str, overrides: &Overrides| {
+            rule(key, "is in use").located(Some(&path), overrides).to_string()
+        };
+        let none = Overrides::default();
+        for (key, place) in
+            [("admin.listen", ":3:"), ("admin", ":3:"), ("hubs", ":4:"), ("name", ":1:")]
+        {
+            let error = located(key, &none);
+            assert!(error.starts_with(&format!("{}{place}", path.display())), "{key}: {error}");
+            assert!(error.ends_with(&format!("{key}: is in use")), "{error}");
+        }
+        let unset = located("interval_ms", &none);
+        assert_eq!(unset, format!("{}: interval_ms: is in use", path.display()));
+        let flag = none.flag("--admin-listen", "admin.listen", Some("127.0.0.1:2".to_owned()));
+        assert_eq!(located("admin.listen", &flag), "--admin-listen: admin.listen: is in use");
+        let error = rule("name", "is long").located(None, &Overrides::default()).to_string();
+        assert_eq!(error, "name: is long");
     }
 
     #[test]

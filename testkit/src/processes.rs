@@ -2,12 +2,12 @@
 //!
 //! Agents reach the hub through a [`FaultProxy`] each, which keeps its address when the hub comes back on
 //! another port. A process is killed when its value is dropped.
-#![expect(clippy::expect_used, reason = "what a test cannot set up fails the test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "what a test cannot set up fails the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -305,6 +305,33 @@ impl Fleet {
             .stdin(Stdio::null())
             .output()
             .expect("provost runs")
+    }
+
+    /// What the hub's API answers to a GET by the first admin.
+    ///
+    /// # Panics
+    /// Where it does not answer with JSON.
+    #[must_use]
+    pub fn api(&self, path: &str) -> Value {
+        let token = fs::read_to_string(self.path("hub/admin.token")).expect("the admin's token");
+        let (host, token) = (self.server.trim_start_matches("http://"), token.trim());
+        let mut stream = TcpStream::connect(host).expect("the hub's API");
+        let request =
+            format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        serde_json::from_str(body).unwrap_or_else(|_| panic!("{head}: {body}"))
+    }
+
+    /// The site's alarms, those that are over among them.
+    #[must_use]
+    pub fn alarms(&self, site: &Site) -> Vec<Value> {
+        let status = ["fleet", "status", "--cluster", &site.name, "-o", "json"];
+        let output = self.try_provost(&status);
+        let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        status["alarms"].as_array().cloned().unwrap_or_default()
     }
 
     #[must_use]

@@ -369,6 +369,7 @@ impl Uplink {
             epoch: position.epoch,
             last_seq: position.last_seq,
             head: position.head,
+            acked_seq: position.acked_seq,
             first_held_seq: position.first_held_seq,
             bundle: active.map(|active| active.manifest),
             config: Some(self.config_digest),

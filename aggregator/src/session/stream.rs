@@ -18,8 +18,10 @@ use provost_runtime::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 
+use super::behind::{self, Behind};
 use super::identity::Caller;
 use super::registry::{End, Seat};
+use super::resume::resume;
 use super::server::jittered_age;
 use super::service::to_status;
 use crate::bundles::offer;
@@ -60,6 +62,8 @@ struct Session {
     /// Everything must be stated again, and when that was asked for last (monotonic).
     resync: bool,
     resync_asked: Option<Duration>,
+    /// This hub lacks what it acknowledged, by what the agent remembers.
+    behind: Option<Behind>,
 }
 
 /// Runs until the agent goes, the hub ends it, or something is refused.
@@ -114,6 +118,7 @@ async fn serve(
         newer_waits: false,
         resync: false,
         resync_asked: None,
+        behind: None,
     };
     hub.metrics.sessions.add(1);
     let outcome = session.open(seat, inbound).await;
@@ -204,9 +209,17 @@ impl Session {
     }
 
     /// Where the chain goes on, from what the agent holds and what is acknowledged.
-    async fn resume(&self) -> Result<Resume> {
+    async fn resume(&mut self) -> Result<Resume> {
         let speaker = self.caller.speaker;
         let position = self.hub.store.chain(speaker.cluster, speaker.instance).await?;
+        let stored = position.map(|(stored, _)| stored);
+        self.behind = Behind::of(&self.hello, stored);
+        let (store, now_ms) = (&*self.hub.store, self.hub.clock.wall_ms());
+        if let Some(behind) = &self.behind {
+            behind.tell(store, speaker, now_ms).await?;
+        } else if stored.is_some_and(|stored| stored.epoch == self.hello.epoch) {
+            behind::caught_up(store, speaker, now_ms).await?;
+        }
         Ok(resume(&self.hello, position))
     }
 
@@ -232,6 +245,10 @@ impl Session {
     async fn acknowledge(&mut self, ingested: Ingested) -> Result<()> {
         match ingested {
             Ingested::Accepted { position, records: _, resync } => {
+                if self.behind.take_if(|behind| behind.is_over(&position)).is_some() {
+                    let now_ms = self.hub.clock.wall_ms();
+                    behind::caught_up(&*self.hub.store, self.caller.speaker, now_ms).await?;
+                }
                 let ack = Ack {
                     epoch: position.epoch,
                     acked_seq: position.seq,
@@ -382,26 +399,6 @@ async fn next(inbound: &mut Streaming<v1::AgentMessage>) -> Result<Option<(FromA
     }
 }
 
-/// An agent that holds less than what is acknowledged lost its spool, and one that holds an older epoch was set back:
-/// both go on in a new epoch.
-fn resume(hello: &Hello, chain: Option<(crate::store::reports::Position, bool)>) -> Resume {
-    let Some((position, closed)) = chain else {
-        return if hello.last_seq == 0 { Resume::None } else { Resume::SendFrom(1) };
-    };
-    if hello.epoch < position.epoch || (hello.epoch == position.epoch && closed) {
-        return Resume::NewEpoch;
-    }
-    if hello.epoch > position.epoch {
-        return if hello.last_seq == 0 { Resume::None } else { Resume::SendFrom(1) };
-    }
-    match hello.last_seq {
-        last if last < position.seq => Resume::NewEpoch,
-        last if last == position.seq && hello.head == position.head => Resume::None,
-        // With another head the next batch tells whether it is a fork.
-        _ => Resume::SendFrom(position.seq + 1),
-    }
-}
-
 async fn ended(end: &mut watch::Receiver<Option<End>>) -> End {
     match end.wait_for(Option::is_some).await.map(|end| *end) {
         Ok(Some(why)) => why,
@@ -429,54 +426,4 @@ fn going_away() -> Status {
     status::Refusal::new(Code::Unavailable, "the hub is shutting down")
         .retry_after(RECONNECT_AFTER)
         .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use provost_model::InstanceId;
-
-    use super::*;
-    use crate::store::reports::Position;
-
-    fn hello(epoch: u64, last_seq: u64, head: u8) -> Hello {
-        Hello {
-            protocol_version: 1,
-            agent_version: String::new(),
-            capabilities: Vec::new(),
-            payload_types: Vec::new(),
-            instance: InstanceId::from_bytes([1; 16]),
-            nonce: [0; 32],
-            root_version: 1,
-            epoch,
-            last_seq,
-            head: Digest::from_bytes([head; 32]),
-            first_held_seq: 0,
-            bundle: None,
-            config: None,
-            wall_ms: 0,
-            server_version: String::new(),
-            node_versions: Vec::new(),
-            blobs_held: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn the_chain_goes_on_where_it_was_acknowledged() {
-        let acked = Position { epoch: 2, seq: 10, head: Digest::from_bytes([7; 32]) };
-        for (epoch, last_seq, head, closed, expected) in [
-            (2, 10, 7, false, Resume::None),
-            (2, 15, 9, false, Resume::SendFrom(11)),
-            (2, 10, 8, false, Resume::SendFrom(11)),
-            (2, 9, 7, false, Resume::NewEpoch),
-            (1, 50, 7, false, Resume::NewEpoch),
-            (3, 0, 0, false, Resume::None),
-            (3, 4, 0, false, Resume::SendFrom(1)),
-            (2, 15, 9, true, Resume::NewEpoch),
-        ] {
-            let resumed = resume(&hello(epoch, last_seq, head), Some((acked, closed)));
-            assert_eq!(resumed, expected, "{epoch} {last_seq} {head} {closed}");
-        }
-        assert_eq!(resume(&hello(1, 0, 0), None), Resume::None);
-        assert_eq!(resume(&hello(1, 5, 0), None), Resume::SendFrom(1));
-    }
 }

@@ -33,6 +33,8 @@ pub trait Reports: Send + Sync {
     async fn heard(&self, cluster: ClusterId, instance: InstanceId, now_ms: i64) -> Result<()>;
     /// Opens the alarm, or counts it once more.
     async fn raise(&self, alarm: &Alarm<'_>, now_ms: i64) -> Result<()>;
+    /// As [`Self::raise`]; one that was not open before leaves an audit row, in the same transaction.
+    async fn raise_audited(&self, alarm: &Alarm<'_>, action: &str, now_ms: i64) -> Result<()>;
     async fn resolve(
         &self,
         cluster: ClusterId,

@@ -144,6 +144,7 @@ impl Agent {
             epoch: chain.epoch,
             last_seq: chain.seq,
             head: chain.head,
+            acked_seq: 0,
             first_held_seq: 0,
             bundle,
             config: None,

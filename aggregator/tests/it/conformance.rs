@@ -55,6 +55,7 @@ conformance!(sqlite, super::sqlite_store:
         a_quarantined_instance_waits_for_its_operator,
         a_new_epoch_replaces_the_old,
         envelopes_are_kept_byte_for_byte,
+        an_audited_alarm_leaves_one_row_each_time_it_opens,
     }
     state {
         findings_open_and_close_with_their_verdict,

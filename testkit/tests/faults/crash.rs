@@ -90,9 +90,7 @@ fn no_gap(fleet: &Fleet, site: &Site, report: &Value) {
 
 /// Codes of the alarms that stand.
 fn alarms(fleet: &Fleet, site: &Site) -> Vec<String> {
-    let status = ["fleet", "status", "--cluster", &site.name, "-o", "json"];
-    let status: Value = serde_json::from_slice(&fleet.try_provost(&status).stdout).unwrap();
-    let alarms = status["alarms"].as_array().unwrap();
+    let alarms = fleet.alarms(site);
     let standing = alarms.iter().filter(|alarm| alarm.get("resolved").is_none());
     standing.map(|alarm| alarm["code"].as_str().unwrap().to_owned()).collect()
 }
@@ -191,7 +189,8 @@ fn a_spool_that_is_gone_is_declared() {
 }
 
 /// Scenario: the hub's database is put back to an older copy, while agents went on. Guarantee: the agents
-/// are asked for what is missing and still have it: nothing is lost, and the roll-up is exact.
+/// are asked for what is missing and still have it: nothing is lost, the roll-up is exact, and an alarm and an audit row
+/// tell of it, the alarm until everything is back.
 #[test]
 fn a_hub_put_back_to_an_older_copy_is_noticed() {
     let mut fleet = Fleet::start(POLICIES);
@@ -217,6 +216,14 @@ fn a_hub_put_back_to_an_older_copy_is_noticed() {
     let (report, holds) = fleet.evidence();
     assert!(holds, "{report:#}");
     assert_eq!(report["clusters"][0]["elided"], 0, "the agent had kept the tail: {report:#}");
+    let alarms = fleet.alarms(&site);
+    let behind = alarms.iter().find(|alarm| alarm["code"] == "HUB_BEHIND");
+    let behind = behind.unwrap_or_else(|| panic!("no alarm: {alarms:?}"));
+    assert!(behind.get("resolved").is_some(), "everything is back: {behind}");
+    let audit = fleet.api("/api/v1/audit?limit=50");
+    let rows = audit["items"].as_array();
+    let rows = rows.unwrap_or_else(|| panic!("{audit}")).iter();
+    assert_eq!(rows.filter(|row| row["action"] == "hub.behind").count(), 1, "{audit}");
 }
 
 /// Waits until the first findings are in; the last record's number.

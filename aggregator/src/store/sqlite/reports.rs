@@ -13,7 +13,7 @@ use crate::store::reports::{
     Alarm, AlarmRow, BatchRow, CapabilityHealth, GapRow, HeartbeatRow, Impaired, Ingested,
     Position, Reports,
 };
-use crate::store::{Error, Result};
+use crate::store::{Actor, Error, Result};
 
 const NEWEST_CHAIN: &str =
     "SELECT * FROM chains WHERE cluster_id = $1 AND instance_id = $2 ORDER BY epoch DESC LIMIT 1";
@@ -123,6 +123,18 @@ impl Reports for SqliteStore {
         Ok(())
     }
 
+    async fn raise_audited(&self, alarm: &Alarm<'_>, action: &str, now_ms: i64) -> Result<()> {
+        let Alarm { cluster, instance, code, detail } = *alarm;
+        let mut tx = self.begin().await?;
+        if raise(&mut tx, alarm, now_ms).await? == 1 {
+            let (actor, target) = (Actor::hub(), format!("{cluster}/{instance}"));
+            let detail = detail.to_owned();
+            identity::audit(&mut tx, &actor, action, &target, code, detail, now_ms).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
     async fn resolve(
         &self,
         cluster: ClusterId,
@@ -189,22 +201,22 @@ impl Reports for SqliteStore {
     }
 }
 
-/// Inside the caller's transaction: opens the alarm, or counts it once more.
-pub async fn raise(tx: &mut SqliteConnection, alarm: &Alarm<'_>, now_ms: i64) -> Result<()> {
-    sqlx::query(
+/// Inside the caller's transaction: opens the alarm, or counts it once more. How often it was raised since it opened.
+pub async fn raise(tx: &mut SqliteConnection, alarm: &Alarm<'_>, now_ms: i64) -> Result<u64> {
+    let row = sqlx::query(
         "INSERT INTO alarms (cluster_id, instance_id, code, detail, times, raised_at_ms, last_at_ms) \
          VALUES ($1, $2, $3, $4, 1, $5, $5) \
          ON CONFLICT (cluster_id, instance_id, code) WHERE resolved_at_ms IS NULL \
-         DO UPDATE SET times = alarms.times + 1, detail = excluded.detail, last_at_ms = excluded.last_at_ms",
+         DO UPDATE SET times = alarms.times + 1, detail = excluded.detail, last_at_ms = excluded.last_at_ms RETURNING times",
     )
     .bind(alarm.cluster.to_string())
     .bind(alarm.instance.to_string())
     .bind(alarm.code)
     .bind(alarm.detail)
     .bind(now_ms)
-    .execute(tx)
+    .fetch_one(tx)
     .await?;
-    Ok(())
+    row.count("times")
 }
 
 async fn heard(
@@ -357,7 +369,8 @@ async fn undeclared_gap(
         code: "UNDECLARED_GAP",
         detail: &detail,
     };
-    raise(tx, &alarm, now_ms).await
+    raise(tx, &alarm, now_ms).await?;
+    Ok(())
 }
 
 /// Keeps the envelope, moves the chain on, and resolves the undeclared gaps that it filled.

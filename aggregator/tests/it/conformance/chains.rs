@@ -1,6 +1,6 @@
 //! Where a batch stands in its chain.
 
-use provost_aggregator::store::reports::{Ingested, Position};
+use provost_aggregator::store::reports::{Alarm, Ingested, Position};
 
 use super::{Fixture, actor, cluster};
 use crate::chain::{Chain, Step, activated, change, decoded, record, says};
@@ -162,4 +162,23 @@ pub async fn envelopes_are_kept_byte_for_byte(fixture: Fixture) {
     let kept: Vec<Vec<u8>> =
         first.iter().chain(&rest).map(|batch| batch.envelope.to_vec()).collect();
     assert_eq!(kept, sent);
+}
+
+pub async fn an_audited_alarm_leaves_one_row_each_time_it_opens(fixture: Fixture) {
+    let store = &*fixture.store;
+    let chain = cluster(store, 1).await;
+    let (cluster, instance) = (chain.cluster, chain.instance);
+    let alarm = Alarm { cluster, instance, code: "HUB_BEHIND", detail: "3 are missing" };
+    for now_ms in [10, 11] {
+        store.raise_audited(&alarm, "hub.behind", now_ms).await.unwrap();
+    }
+    store.resolve(cluster, instance, "HUB_BEHIND", 12).await.unwrap();
+    store.raise_audited(&alarm, "hub.behind", 13).await.unwrap();
+    let log = store.audit_log(None, 10).await.unwrap();
+    let rows: Vec<_> = log.iter().filter(|(_, row)| row.action == "hub.behind").collect();
+    assert_eq!(rows.iter().map(|(_, row)| row.at_ms).collect::<Vec<_>>(), [13, 10]);
+    assert_eq!((rows[0].1.result.as_str(), rows[0].1.actor.0.as_str()), ("HUB_BEHIND", "hub"));
+    assert_eq!(rows[0].1.target, format!("{cluster}/{instance}"));
+    let alarms = store.alarms(Some(cluster)).await.unwrap();
+    assert_eq!((alarms[0].times, alarms[1].times, alarms[1].resolved_at_ms), (1, 2, Some(12)));
 }
