@@ -1,6 +1,6 @@
 # The two commands a newcomer needs are `make demo` and `make test`; the rest are parts of them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint tools fuzz clean
+.PHONY: help demo test soak build lint tools fuzz clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -13,6 +13,9 @@ build: ## build the three programs
 
 test: ## install what the tests need and run all of them
 	@testkit/test.sh
+
+soak: build ## the fault tests with ROUNDS kills each (200) in place of 20
+	PROVOST_SOAK_ROUNDS=$(or $(ROUNDS),200) cargo test --locked -p provost-testkit --test faults -- --test-threads 2
 
 lint: ## format and lints only
 	cargo fmt --all --check

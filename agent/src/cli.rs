@@ -98,13 +98,21 @@ pub enum Output {
 
 impl Run {
     pub fn config(&self) -> Result<Config, provost_runtime::config::Error> {
-        let overrides = self
-            .settings
+        Config::load(self.settings.config.as_deref(), &self.overrides())
+    }
+
+    /// The error with the place where its setting stands.
+    #[must_use]
+    pub fn located(&self, error: provost_runtime::config::Error) -> provost_runtime::config::Error {
+        error.located(self.settings.config.as_deref(), &self.overrides())
+    }
+
+    fn overrides(&self) -> Overrides {
+        self.settings
             .overrides()
             .flag("--token-file", "token_file", self.token_file.as_deref().map(text))
             .flag("--name", "name", self.name.clone())
-            .flag("--admin-listen", "admin.listen", self.admin_listen.clone());
-        Config::load(self.settings.config.as_deref(), &overrides)
+            .flag("--admin-listen", "admin.listen", self.admin_listen.clone())
     }
 }
 

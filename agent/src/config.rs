@@ -181,7 +181,7 @@ pub struct Config {
 
 impl Config {
     pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, Error> {
-        Self::check(config::load(file, overrides)?)
+        Self::check(config::load(file, overrides)?).map_err(|error| error.located(file, overrides))
     }
 
     pub fn check(settings: Settings) -> Result<Self, Error> {

@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod identity;
 pub mod metrics;
 pub mod plane;
+pub mod ports;
 pub mod report;
 pub mod run;
 pub mod simulate;

@@ -1,25 +1,26 @@
 //! `provost-agent`: reads its settings, runs, and says how it ended by its exit code.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser as _;
 use provost_agent::cli::{Cli, Command, Run};
 use provost_agent::config::Config;
+use provost_agent::ports::Ports;
 use provost_agent::run::Agent;
 use provost_runtime::clock::System;
+use provost_runtime::process::{self, GRACE};
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::tasks::Tasks;
 use provost_runtime::telemetry::Telemetry;
-use provost_runtime::{admin, config, telemetry, tls};
+use provost_runtime::{config, telemetry, tls};
 
-/// What tasks get to end after the signal, before they are cut off.
-const GRACE: Duration = Duration::from_secs(20);
-
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     tls::install_crypto_provider();
-    let outcome = match Cli::parse().command {
+    process::run(dispatch(Cli::parse().command))
+}
+
+async fn dispatch(command: Command) -> ExitCode {
+    let outcome = match command {
         Command::Run(arguments) => return run(&arguments).await,
         Command::Status(arguments) => arguments.run().await,
         Command::WebhookManifest(arguments) => arguments.run().await,
@@ -38,34 +39,39 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Run) -> ExitCode {
     let settings = match arguments.config() {
         Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("provost-agent: {:#}", anyhow::Error::from(error));
-            return ExitCode::from(config::EXIT_CODE);
-        }
+        Err(error) => return unusable(error),
+    };
+    let ports = match Ports::open(&settings).await {
+        Ok(ports) => ports,
+        Err(error) => return unusable(arguments.located(error)),
     };
     let telemetry = match telemetry::init("provost-agent", &settings.log) {
         Ok(guard) => guard,
-        Err(error) => {
-            eprintln!("provost-agent: {:#}", anyhow::Error::from(error));
-            return ExitCode::from(config::EXIT_CODE);
-        }
+        Err(error) => return unusable(error),
     };
-    match serve(settings, &telemetry).await {
+    match serve(settings, ports, &telemetry).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the agent ends");
-            ExitCode::FAILURE
-        }
+        Err(error) => match error.downcast::<config::Error>() {
+            Ok(error) => unusable(arguments.located(error)),
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the agent ends");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
-async fn serve(settings: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
+fn unusable(error: impl Into<anyhow::Error>) -> ExitCode {
+    eprintln!("provost-agent: {:#}", error.into());
+    ExitCode::from(config::EXIT_CODE)
+}
+
+async fn serve(settings: Config, ports: Ports, telemetry: &Telemetry) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
     let tasks = Tasks::new(shutdown.clone());
-    let listener = admin::bind(settings.admin_listen).await?;
     // Holds the data folder until the last task has ended.
-    let started = Agent::start(settings, System::shared(), listener, &tasks).await;
+    let started = Agent::start(settings, System::shared(), ports, &tasks).await;
     match &started {
         Ok(agent) => telemetry.watch(&agent.registry),
         Err(_) => shutdown.trigger(),

@@ -10,6 +10,7 @@
 //! * between SnapshotBegin and SnapshotEnd stands no change of a verdict.
 
 mod append;
+mod closing;
 pub mod ends;
 mod epoch;
 pub mod outbox;

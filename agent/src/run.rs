@@ -16,6 +16,7 @@ use provost_proto::enrol::Facts;
 use provost_runtime::admin::{self, Health};
 use provost_runtime::backoff::Backoff;
 use provost_runtime::clock::{SharedClock, System};
+use provost_runtime::config::rule;
 use provost_runtime::metrics::Registry;
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::tasks::{OnEnd, Tasks};
@@ -33,6 +34,7 @@ use crate::identity::certificates::Certificates;
 use crate::identity::enrolment::Enrolment;
 use crate::metrics::watch_board;
 use crate::plane::{self, Recording};
+use crate::ports::Ports;
 use crate::report::{Chain, Journal};
 use crate::status::{self, Board, Link};
 use crate::trust_state::Trust;
@@ -106,11 +108,11 @@ impl Ground {
 }
 
 impl Agent {
-    /// Starts everything as tasks of `tasks`; `admin` is bound to loopback by the caller.
+    /// Starts everything as tasks of `tasks`, over listeners that are bound.
     pub async fn start(
         config: Config,
         clock: SharedClock,
-        admin: TcpListener,
+        ports: Ports,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let (lock, health) = (hold(&config.data_dir).await?, Health::new());
@@ -122,7 +124,7 @@ impl Agent {
             journal: Arc::new(recording.reporter.clone()),
         };
         let base = Base { lock, health, plane, recording: Some(recording), registry, shared: None };
-        Self::start_over(base, config, clock, admin, tasks).await
+        Self::start_over(base, config, clock, ports, tasks).await
     }
 
     /// As [`Self::start`], over a recorder of the caller's; nothing is evaluated.
@@ -136,7 +138,8 @@ impl Agent {
         let (lock, health) = (hold(&config.data_dir).await?, Health::new());
         let registry = Registry::of_process();
         let base = Base { lock, health, plane, recording: None, registry, shared: None };
-        Self::start_over(base, config, clock, admin, tasks).await
+        let ports = Ports { admin, admission: None };
+        Self::start_over(base, config, clock, ports, tasks).await
     }
 
     /// As [`Self::start_on`], for agents of one process that prepare a bundle once for all.
@@ -151,16 +154,18 @@ impl Agent {
         let (lock, health) = (hold(&config.data_dir).await?, Health::new());
         let registry = Registry::of_process();
         let base = Base { lock, health, plane, recording: None, registry, shared: Some(shared) };
-        Self::start_over(base, config, clock, admin, tasks).await
+        let ports = Ports { admin, admission: None };
+        Self::start_over(base, config, clock, ports, tasks).await
     }
 
     async fn start_over(
         base: Base,
         config: Config,
         clock: SharedClock,
-        admin: TcpListener,
+        ports: Ports,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
+        let Ports { admin, admission } = ports;
         let Base { lock, health, plane, recording, registry, shared } = base;
         let data_dir = config.data_dir.clone();
         let ground = Ground::open(&data_dir, &clock)?;
@@ -183,15 +188,16 @@ impl Agent {
             let reporter = recording.reporter.clone();
             let evaluator =
                 recording.evaluate(&config.source, &sets, Arc::clone(&clock), &registry, tasks)?;
-            if let Some(settings) = &config.admission {
+            if let (Some(settings), Some(port)) = (&config.admission, admission) {
                 let door = Door {
                     settings,
+                    port,
                     data_dir: &data_dir,
                     registry: &registry,
                     health: &health,
                     tasks,
                 };
-                door.open(evaluator, sets.clone(), reporter, Arc::clone(&clock)).await?;
+                door.open(evaluator, sets.clone(), reporter, Arc::clone(&clock))?;
             }
         }
         let (link, link_seen) = watch::channel(Link {
@@ -350,8 +356,9 @@ fn uplink(
 
 /// The data folder, made and locked. A predecessor that is just ending gets a moment.
 async fn hold(data_dir: &Path) -> anyhow::Result<File> {
-    disk::create_folder(data_dir)
-        .with_context(|| format!("cannot create {}", data_dir.display()))?;
+    disk::create_folder(data_dir).map_err(|error| {
+        rule("data_dir", format!("cannot create {}: {error}", data_dir.display()))
+    })?;
     let path: PathBuf = data_dir.join(LOCK_FILE);
     let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
     for _ in 0..LOCK_ATTEMPTS {

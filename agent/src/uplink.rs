@@ -34,6 +34,9 @@ use session::End;
 
 /// For TCP, tunnel and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// A session that held for so long was one: delays start over after it. A link that breaks all the time gets no shorter
+/// ones.
+const STEADY: Duration = Duration::from_secs(10);
 /// How often a waiting agent asks whether it was approved, unless the hub says otherwise.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -93,15 +96,21 @@ impl Uplink {
             return self.join(state).await;
         }
         let client = self.open(state, self.membership.slot()).await?;
+        let begun = self.clock.monotonic();
         let ended = session::run(self, client, state.held_back).await;
-        if self.link.borrow().connected {
+        if self.clock.monotonic().saturating_sub(begun) >= STEADY {
             self.backoff.reset();
+            state.asked_again = false;
         }
         self.disconnected();
         match ended? {
             End::Shutdown | End::AskAgain => {}
             End::HelloAgain => state.held_back = false,
             End::Reenrol => state.rejoin = true,
+        }
+        // At once, but not in a loop with a hub that never has enough.
+        if std::mem::replace(&mut state.asked_again, true) {
+            return Ok(Outcome::Wait(self.backoff.next_delay(None)));
         }
         Ok(Outcome::Next)
     }
@@ -252,4 +261,6 @@ struct State {
     failures: usize,
     rejoin: bool,
     held_back: bool,
+    /// The last session was followed by another one at once.
+    asked_again: bool,
 }

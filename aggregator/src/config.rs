@@ -98,7 +98,7 @@ impl Config {
     /// Reads the file, lays the overrides over it, and checks the rules.
     pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, Error> {
         let settings: Self = config::load(file, overrides)?;
-        settings.check()?;
+        settings.check().map_err(|error| error.located(file, overrides))?;
         Ok(settings)
     }
 

@@ -7,9 +7,10 @@ use clap::{Args, Parser};
 use provost_aggregator::config::{self, Config};
 use provost_aggregator::run;
 use provost_runtime::clock::System;
-use provost_runtime::config::{EXIT_CODE, Overrides, process_environment};
+use provost_runtime::config::{EXIT_CODE, Error, Overrides, process_environment};
 use provost_runtime::shutdown::Shutdown;
-use provost_runtime::{telemetry, tls};
+use provost_runtime::telemetry::Telemetry;
+use provost_runtime::{process, telemetry, tls};
 
 #[derive(Parser)]
 #[command(version, about = "The hub of a Provost fleet", arg_required_else_help = true)]
@@ -36,25 +37,37 @@ struct RunArgs {
 
 fn main() -> ExitCode {
     let Command::Run(args) = Command::parse();
+    let file = args.config.as_deref();
     let overrides = Overrides::environment(config::ENVIRONMENT, &[], process_environment())
         .flag("--data-dir", "data_dir", args.data_dir)
         .flag("--auto-approve", "auto_approve", args.auto_approve.then(|| "true".to_owned()));
-    let (error, code) = match Config::load(args.config.as_deref(), &overrides) {
-        Err(error) => (error.into(), EXIT_CODE),
-        Ok(settings) => match serve(settings) {
-            Ok(()) => return ExitCode::SUCCESS,
-            Err(error) if error.is::<telemetry::Error>() => (error, EXIT_CODE),
-            Err(error) => (error, 1),
-        },
+    let settings = match Config::load(file, &overrides) {
+        Ok(settings) => settings,
+        Err(error) => return ended(error.into(), EXIT_CODE),
     };
+    process::run(async {
+        let telemetry = match telemetry::init("provost-aggregator", &settings.log) {
+            Ok(guard) => guard,
+            Err(error) => return ended(error.into(), EXIT_CODE),
+        };
+        match serve(settings, &telemetry).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => match error.downcast::<Error>() {
+                Ok(error) => ended(error.located(file, &overrides).into(), EXIT_CODE),
+                Err(error) => ended(error, 1),
+            },
+        }
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the last thing that happens to it")]
+fn ended(error: anyhow::Error, code: u8) -> ExitCode {
     eprintln!("provost-aggregator: {error:#}");
     ExitCode::from(code)
 }
 
-#[tokio::main]
-async fn serve(settings: Config) -> anyhow::Result<()> {
+async fn serve(settings: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     tls::install_crypto_provider();
-    let telemetry = telemetry::init("provost-aggregator", &settings.log)?;
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
     let running = run::start(settings, System::shared(), shutdown).await?;

@@ -6,21 +6,24 @@ mod data_folder;
 mod store_check;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use provost_runtime::admin::{self, Health};
 use provost_runtime::clock::SharedClock;
+use provost_runtime::config::rule;
 use provost_runtime::metrics::Registry;
+use provost_runtime::process::GRACE;
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::spiffe::TrustDomain;
 use provost_runtime::tasks::{OnEnd, Tasks};
+use provost_runtime::tls::CertificateSlot;
 
 use crate::auth::first_token;
 use crate::ca::{self, HubKeys};
 use crate::config::Config;
 pub use bound::Addresses;
 
+use api_listener::chain;
 use bound::Listeners;
 use data_folder::DataFolder;
 
@@ -29,9 +32,6 @@ use crate::metrics::watch_store;
 use crate::retention;
 use crate::session;
 use crate::store::{Identity as _, SqliteStore};
-
-/// Tasks get this long to end in order.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// A hub that listens.
 #[derive(Debug)]
@@ -44,10 +44,13 @@ pub struct Running {
     _folder: DataFolder,
 }
 
-/// Starts everything; on an error nothing is left running.
+/// Starts everything; on an error nothing is left running. A setting that cannot be used is found before anything is
+/// touched, and is a [`provost_runtime::config::Error`].
 pub async fn start(config: Config, clock: SharedClock, shutdown: Shutdown) -> Result<Running> {
+    let certificate = config.api.certificate()?;
+    let listeners = Listeners::bind(&config).await?;
     let tasks = Tasks::new(shutdown);
-    let started = start_within(&config, clock, tasks.clone()).await;
+    let started = start_within(&config, clock, listeners, certificate, tasks.clone()).await;
     if started.is_err() {
         tasks.shutdown().trigger();
         // What failed to start is the error to tell, not what then ended.
@@ -56,15 +59,21 @@ pub async fn start(config: Config, clock: SharedClock, shutdown: Shutdown) -> Re
     started
 }
 
-async fn start_within(config: &Config, clock: SharedClock, tasks: Tasks) -> Result<Running> {
+async fn start_within(
+    config: &Config,
+    clock: SharedClock,
+    listeners: Listeners,
+    certificate: Option<CertificateSlot>,
+    tasks: Tasks,
+) -> Result<Running> {
     let asked: TrustDomain = config.trust_domain.parse()?;
+    ca::make_dir(&config.data_dir).map_err(|error| rule("data_dir", chain(&error)))?;
     let folder = DataFolder::open(&config.data_dir)?;
     let keys = HubKeys::open(folder.path(), &asked, &*clock)?;
     let store = open_store(&folder, &asked).await?;
     if let Some(path) = first_token::ensure(&store, folder.path(), clock.wall_ms()).await? {
         tracing::info!(path = %path.display(), "wrote the first admin token");
     }
-    let listeners = Listeners::bind(config).await?;
     let addresses = listeners.addresses()?;
     let settings = Settings {
         heartbeat_interval: config.heartbeat_interval(),
@@ -83,7 +92,7 @@ async fn start_within(config: &Config, clock: SharedClock, tasks: Tasks) -> Resu
     tasks.spawn_infallible("retention", OnEnd::Log, keep);
     session::server::start(&hub, &slot, listeners.agents, &tasks)?;
     watch_store(&registry, folder.path());
-    api_listener::serve_api(&hub, &config.api, listeners.api, &registry, &tasks)?;
+    api_listener::serve_api(&hub, certificate, listeners.api, &registry, &tasks)?;
     let health = Health::new();
     tasks.spawn_infallible(
         "store check",

@@ -18,6 +18,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::metrics::Registry;
+use crate::process::DRAIN;
 use crate::shutdown::Shutdown;
 use crate::{tls, web};
 
@@ -94,12 +95,17 @@ pub fn router(health: Health, registry: Registry, extra: Router) -> Router {
     own.merge(extra).layer(axum::middleware::from_fn(local_only))
 }
 
-/// Serves until shutdown. Connections get what they asked for, then are closed.
+/// Serves until shutdown. Connections get what they asked for, then are closed; who does not let go holds nobody up.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> io::Result<()> {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(async move { shutdown.wait().await })
-        .await
+    let going = shutdown.clone();
+    let serving = axum::serve(listener, service)
+        .with_graceful_shutdown(async move { going.wait().await })
+        .into_future();
+    tokio::select! {
+        ended = serving => ended,
+        () = async { shutdown.wait().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
 }
 
 /// As [`serve`], behind TLS. The remote address stands in the request's `ConnectInfo<RemoteAddress>`.

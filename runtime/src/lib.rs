@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod metrics;
 pub mod pki;
+pub mod process;
 pub mod shutdown;
 pub mod spiffe;
 pub mod tasks;

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::admin::RemoteAddress;
+use crate::process::DRAIN;
 use crate::shutdown::Shutdown;
 use crate::tls;
 
@@ -211,7 +212,8 @@ async fn speak(
     if is_going {
         serving.as_mut().graceful_shutdown();
         // Who does not let go is cut off.
-        let ended = tokio::time::timeout(limits.request_within, serving).await;
+        let patience = if shutdown.is_triggered() { DRAIN } else { limits.request_within };
+        let ended = tokio::time::timeout(patience, serving).await;
         said(ended.ok().and_then(Result::err));
     }
 }

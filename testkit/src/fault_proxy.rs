@@ -27,6 +27,8 @@ pub enum Fault {
     Silent,
     /// One byte each second each way.
     Trickle,
+    /// After this many more bytes from the hub no byte moves either way.
+    StallAfter(u32),
     /// Breaks when this many more bytes went to the hub, in the middle of whatever they were; then the
     /// next connection gets as many.
     CutEvery(u32),
@@ -44,6 +46,8 @@ struct Link {
     /// Rises with each cut: a connection of an older one ends.
     era: AtomicU64,
     closed: AtomicBool,
+    /// What [`Fault::StallAfter`] counts to.
+    stalls_at: AtomicU64,
     accepted: AtomicU64,
     to_hub: AtomicU64,
     to_agent: AtomicU64,
@@ -62,6 +66,7 @@ impl FaultProxy {
             fault: Mutex::new(Fault::None),
             era: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            stalls_at: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             to_hub: AtomicU64::new(0),
             to_agent: AtomicU64::new(0),
@@ -82,6 +87,10 @@ impl FaultProxy {
     }
 
     pub fn set(&self, fault: Fault) {
+        if let Fault::StallAfter(bytes) = fault {
+            let at = self.link.to_agent.load(Ordering::SeqCst) + u64::from(bytes);
+            self.link.stalls_at.store(at, Ordering::SeqCst);
+        }
         *self.link.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
         if fault == Fault::Cut {
             self.break_connections();
@@ -97,6 +106,12 @@ impl FaultProxy {
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.link.accepted.load(Ordering::SeqCst)
+    }
+
+    /// The link went silent by [`Fault::StallAfter`].
+    #[must_use]
+    pub fn stalled(&self) -> bool {
+        matches!(self.link.fault(), Fault::StallAfter(_)) && self.link.is_silent()
     }
 
     /// Bytes that went to the hub, and those that came from it.
@@ -164,14 +179,11 @@ impl Link {
         let alive =
             || !self.closed.load(Ordering::SeqCst) && self.era.load(Ordering::SeqCst) == era;
         while alive() {
-            let wanted = match self.fault() {
-                Fault::Silent => {
-                    pause(TICK);
-                    continue;
-                }
-                Fault::Trickle => 1,
-                _ => BUFFER_BYTES,
-            };
+            if self.is_silent() {
+                pause(TICK);
+                continue;
+            }
+            let wanted = if self.fault() == Fault::Trickle { 1 } else { BUFFER_BYTES };
             let Some(room) = buffer.get_mut(..wanted) else { break };
             let read = match from.read(room) {
                 Ok(0) => break,
@@ -207,6 +219,16 @@ impl Link {
                 return;
             }
             pause(TICK);
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        match self.fault() {
+            Fault::Silent => true,
+            Fault::StallAfter(_) => {
+                self.to_agent.load(Ordering::SeqCst) >= self.stalls_at.load(Ordering::SeqCst)
+            }
+            _ => false,
         }
     }
 

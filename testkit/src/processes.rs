@@ -142,6 +142,12 @@ impl Daemon {
         status
     }
 
+    /// The file of its settings.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)

@@ -110,7 +110,7 @@ pub struct Recorder {
     checkpoint_at: Duration,
     pub(super) snapshot_at: Duration,
     trim_at: Duration,
-    control: mpsc::Receiver<Control>,
+    pub(super) control: mpsc::Receiver<Control>,
     pub(super) admissions: mpsc::Receiver<Admitted>,
     pub(super) admissions_lost: watch::Receiver<u64>,
     pub(super) admissions_declared: u64,
@@ -232,17 +232,7 @@ impl Recorder {
         self.close().await;
     }
 
-    async fn close(&mut self) {
-        while let Ok(control) = self.control.try_recv() {
-            self.controlled(control).await;
-        }
-        self.declare_lost();
-        self.mode(ModeEvent::Stopped, "agent", "");
-        self.seal().await;
-        self.write_checkpoint().await;
-    }
-
-    async fn controlled(&mut self, control: Control) {
+    pub(super) async fn controlled(&mut self, control: Control) {
         match control {
             Control::Bundle(event) => {
                 self.bundle_event(event);

@@ -1,10 +1,13 @@
 //! The web listener: plain on loopback, with TLS everywhere else.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use provost_runtime::admin;
+use provost_runtime::config::{Error, rule};
 use provost_runtime::metrics::Registry;
+use provost_runtime::pki::{TlsKey, certificates_from_pem};
 use provost_runtime::tasks::{OnEnd, Tasks};
 use provost_runtime::tls::{self, CertificateSlot, Clients};
 use tokio::net::TcpListener;
@@ -18,13 +21,12 @@ use crate::{api, web};
 
 pub fn serve_api(
     hub: &Arc<Hub>,
-    config: &ApiListener,
+    slot: Option<CertificateSlot>,
     listener: TcpListener,
     registry: &Registry,
     tasks: &Tasks,
 ) -> Result<()> {
-    let slot = config.certificate()?;
-    let transport = if slot.is_some() { Transport::Tls } else { Transport::Plain };
+    let transport = Transport::with(slot.as_ref());
     web::check_listener(listener.local_addr()?, transport)?;
     let operations = Arc::new(Operations(Arc::clone(hub)));
     let state = api::hub::Hub {
@@ -56,17 +58,40 @@ pub fn serve_api(
 
 impl ApiListener {
     /// The certificate to serve with; none is plain HTTP, for loopback alone.
-    fn certificate(&self) -> Result<Option<CertificateSlot>> {
+    pub fn certificate(&self) -> Result<Option<CertificateSlot>, Error> {
         let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
             return Ok(None);
         };
-        let chain = std::fs::read_to_string(certificate)
-            .with_context(|| certificate.display().to_string())?;
-        let key =
-            std::fs::read_to_string(key).map(zeroize::Zeroizing::new).context("api.tls_key")?;
-        let key = provost_runtime::pki::TlsKey::from_pem(&key).context("api.tls_key")?;
-        let chain =
-            provost_runtime::pki::certificates_from_pem(&chain).context("api.tls_certificate")?;
-        Ok(Some(CertificateSlot::new(chain, &key)?))
+        let of_chain =
+            |error: &dyn std::error::Error| unusable("api.tls_certificate", certificate, error);
+        let of_key = |error: &dyn std::error::Error| unusable("api.tls_key", key, error);
+        let chain = std::fs::read_to_string(certificate).map_err(|error| of_chain(&error))?;
+        let pem = std::fs::read_to_string(key).map_err(|error| of_key(&error))?;
+        let pem = zeroize::Zeroizing::new(pem);
+        let private = TlsKey::from_pem(&pem).map_err(|error| of_key(&error))?;
+        let chain = certificates_from_pem(&chain).map_err(|error| of_chain(&error))?;
+        CertificateSlot::new(chain, &private).map(Some).map_err(|error| of_key(&error))
+    }
+}
+
+fn unusable(key: &str, path: &Path, error: &dyn std::error::Error) -> Error {
+    rule(key, format!("cannot use {}: {}", path.display(), chain(error)))
+}
+
+/// The error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
+impl Transport {
+    const fn with(certificate: Option<&CertificateSlot>) -> Self {
+        if certificate.is_some() { Self::Tls } else { Self::Plain }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result};
 use provost_runtime::admin;
+use provost_runtime::config::{Error, rule};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
@@ -24,19 +24,21 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    pub async fn bind(config: &Config) -> Result<Self> {
-        let at = |what: &str, address: SocketAddr| format!("cannot listen on {address} ({what})");
+    /// An error names the setting.
+    pub async fn bind(config: &Config) -> Result<Self, Error> {
         let Config { agents, api, admin, .. } = config;
+        let at = |key: &'static str, address: SocketAddr| {
+            move |error: std::io::Error| rule(key, format!("cannot listen on {address}: {error}"))
+        };
+        let bind = TcpListener::bind;
         Ok(Self {
-            agents: TcpListener::bind(agents.listen)
-                .await
-                .with_context(|| at("agents", agents.listen))?,
-            api: TcpListener::bind(api.listen).await.with_context(|| at("api", api.listen))?,
-            admin: admin::bind(admin.listen).await.with_context(|| at("admin", admin.listen))?,
+            agents: bind(agents.listen).await.map_err(at("agents.listen", agents.listen))?,
+            api: bind(api.listen).await.map_err(at("api.listen", api.listen))?,
+            admin: admin::bind(admin.listen).await.map_err(at("admin.listen", admin.listen))?,
         })
     }
 
-    pub fn addresses(&self) -> Result<Addresses> {
+    pub fn addresses(&self) -> std::io::Result<Addresses> {
         Ok(Addresses {
             agents: self.agents.local_addr()?,
             api: self.api.local_addr()?,

@@ -24,6 +24,7 @@ pub const MAX_PER_AGENT: usize = 2;
 #[derive(Clone, Debug, Default)]
 pub struct Connections {
     open: Arc<Mutex<Open>>,
+    all: CancellationToken,
 }
 
 /// Oldest first, each with a number of its own and what cuts it.
@@ -32,7 +33,7 @@ type Open = HashMap<Key, VecDeque<(u64, CancellationToken)>>;
 impl Connections {
     /// Takes the connection in; its agent's oldest one beyond the limit is cut.
     pub fn admit(&self, connection: Connection, age: Duration) -> Limited {
-        let token = CancellationToken::new();
+        let token = self.all.child_token();
         let serial = rand::random();
         let key = connection.peer().identity.as_ref().map(|identity| identity.public_key_sha256);
         if let Some(key) = key {
@@ -51,6 +52,11 @@ impl Connections {
             age: Box::pin(tokio::time::sleep(age)),
             _place: Place { connections: self.clone(), key, serial },
         }
+    }
+
+    /// For the end of the hub: who does not take leave is cut off.
+    pub fn cut(&self) {
+        self.all.cancel();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use provost_proto::transport::Accepted;
+use provost_runtime::process::DRAIN;
 use provost_runtime::tasks::{OnEnd, Tasks};
 use provost_runtime::tls::{self, CertificateSlot, Clients};
 use tokio::net::TcpListener;
@@ -41,11 +42,12 @@ pub fn start(
         .map_err(io::Error::other)?;
     let incoming = tls::listen("agent listener", listener, config, tls::Limits::default(), tasks)?;
     let connections = Connections::default();
+    let admitting = connections.clone();
     let accepted = incoming.map(move |connection| {
         connection.map(|connection| {
             let peer = connection.peer().clone();
             let age = SESSION_AGE.mul_f64(1.0 + AGE_JITTER) + CONNECTION_GRACE;
-            Accepted::new(connections.admit(connection, age), peer)
+            Accepted::new(admitting.admit(connection, age), peer)
         })
     });
     let service = ByMethod::new(FleetService::new(Arc::clone(hub), tasks.clone()));
@@ -57,7 +59,17 @@ pub fn start(
         .add_service(service);
     let shutdown = tasks.shutdown().clone();
     tasks.spawn("agent sessions", OnEnd::ShutDown, async move {
-        server.serve_with_incoming_shutdown(accepted, shutdown.wait()).await
+        let serving = server.serve_with_incoming_shutdown(accepted, shutdown.wait());
+        tokio::pin!(serving);
+        let drained = async {
+            shutdown.wait().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            ended = &mut serving => return ended,
+            () = drained => connections.cut(),
+        }
+        serving.await
     });
     Ok(())
 }

@@ -75,7 +75,11 @@ pub async fn run(
     shutdown: Shutdown,
 ) {
     let refused = tokio::select! {
-        () = shutdown.wait() => Err(going_away()),
+        () = shutdown.wait() => {
+            // A full queue is an agent that does not read: its connection is cut soon.
+            let _ = out.try_send(Err(going_away()));
+            return;
+        }
         outcome = serve(&hub, caller, &mut inbound, &out) => outcome.map_err(|refusal| {
             if refusal.code != Code::Unavailable {
                 hub.metrics.refused(refusal.code);

@@ -1,55 +1,18 @@
 //! kill -9, at any moment, while manifests change all the time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use provost_testkit::available::say;
 use provost_testkit::fault_proxy::Fault;
 use provost_testkit::processes::{Fleet, LIMIT, Site, pod};
 use provost_testkit::wait::{pause, until};
+use rand::Rng as _;
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
-use serde_json::{Value, json};
+use serde_json::json;
+
+use crate::load::{Load, POLICIES, dice, no_gap, whole, whole_after_first};
 
 /// As many as `make test` has time for; `make soak` sets more.
 const ROUNDS: u32 = 20;
-const PODS: u32 = 12;
-const POLICIES: &[&str] = &["host-network", "memory-limit"];
-
-/// Changes the manifests of a site all the time, until it is stopped.
-struct Load {
-    stop: Arc<AtomicBool>,
-    writer: Option<JoinHandle<()>>,
-}
-
-impl Load {
-    fn on(site: &Site, seed: u64) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (asked, manifests) = (Arc::clone(&stop), site.manifests());
-        let hidden = manifests.with_file_name("next.yaml");
-        let writer = std::thread::spawn(move || {
-            let mut dice = StdRng::seed_from_u64(seed);
-            while !asked.load(Ordering::SeqCst) {
-                let name = format!("pod-{}", dice.random_range(0..PODS));
-                std::fs::write(&hidden, pod(&name, dice.random())).unwrap();
-                std::fs::rename(&hidden, manifests.join(format!("{name}.yaml"))).unwrap();
-                pause(Duration::from_millis(dice.random_range(1..40)));
-            }
-        });
-        Self { stop, writer: Some(writer) }
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
-    }
-}
 
 fn rounds() -> u32 {
     #[expect(clippy::disallowed_methods, reason = "`make soak` sets it, no configuration does")]
@@ -57,42 +20,8 @@ fn rounds() -> u32 {
     set.and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
 }
 
-/// A seed that a failing run can be repeated with.
-fn dice(test: &str) -> (StdRng, u64) {
-    let seed = rand::random();
-    say(&format!("{test}: seed {seed}"));
-    (StdRng::seed_from_u64(seed), seed)
-}
-
 fn a_while(dice: &mut StdRng) {
     pause(Duration::from_millis(dice.random_range(20..700)));
-}
-
-/// What must hold after any crash: the hub shows what the manifests say, the evidence verifies from the first
-/// record to the last, and what was acknowledged before is in it.
-fn whole(fleet: &Fleet, site: &Site, acknowledged: u64) -> Value {
-    fleet.exact(site);
-    let last = fleet.settled(site);
-    assert!(last >= acknowledged, "{acknowledged} was acknowledged, {last} is the last");
-    let (report, holds) = fleet.evidence();
-    assert!(holds, "{report:#}");
-    let records = report["clusters"][0]["records"].as_u64();
-    let elided = report["clusters"][0]["elided"].as_u64();
-    assert_eq!(records.zip(elided).map(|(records, elided)| records + elided), Some(last));
-    report
-}
-
-/// Nothing was given up on the way, and nothing else is wrong.
-fn no_gap(fleet: &Fleet, site: &Site, report: &Value) {
-    assert_eq!(report["clusters"][0]["elided"], 0, "{report:#}");
-    assert_eq!(alarms(fleet, site), Vec::<String>::new());
-}
-
-/// Codes of the alarms that stand.
-fn alarms(fleet: &Fleet, site: &Site) -> Vec<String> {
-    let alarms = fleet.alarms(site);
-    let standing = alarms.iter().filter(|alarm| alarm.get("resolved").is_none());
-    standing.map(|alarm| alarm["code"].as_str().unwrap().to_owned()).collect()
 }
 
 fn acknowledged(fleet: &Fleet, site: &Site) -> u64 {
@@ -224,10 +153,4 @@ fn a_hub_put_back_to_an_older_copy_is_noticed() {
     let rows = audit["items"].as_array();
     let rows = rows.unwrap_or_else(|| panic!("{audit}")).iter();
     assert_eq!(rows.filter(|row| row["action"] == "hub.behind").count(), 1, "{audit}");
-}
-
-/// Waits until the first findings are in; the last record's number.
-fn whole_after_first(fleet: &Fleet, site: &Site) -> u64 {
-    fleet.exact(site);
-    fleet.settled(site)
 }

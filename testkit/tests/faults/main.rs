@@ -5,5 +5,7 @@
 
 mod crash;
 mod disk;
+mod load;
 mod objects;
 mod policies;
+mod shutdown;

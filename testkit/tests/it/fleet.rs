@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use provost_agent::config::{Config as AgentConfig, Manifests, Settings, Source};
+use provost_agent::ports::Ports;
 use provost_agent::run::Agent;
 use provost_aggregator::bundles::publish::{PublishRequest, publish};
 use provost_aggregator::config::{AdminListener, AgentListener, ApiListener, Config as HubConfig};
@@ -16,7 +17,6 @@ use provost_bundle::Bundle;
 use provost_bundle::contents::{Contents, Header};
 use provost_model::{ClusterId, LabelSelector, Labels};
 use provost_proto::token::Token;
-use provost_runtime::admin;
 use provost_runtime::clock::{Clock as _, System};
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::tasks::Tasks;
@@ -148,8 +148,8 @@ impl Fleet {
         settings.reconnect.cap_ms = 100;
         let config = AgentConfig::check(settings).unwrap();
         let tasks = Tasks::new(Shutdown::new());
-        let listener = admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let agent = Agent::start(config, System::shared(), listener, &tasks).await.unwrap();
+        let ports = Ports::open(&config).await.unwrap();
+        let agent = Agent::start(config, System::shared(), ports, &tasks).await.unwrap();
         Running { agent, tasks }
     }
 

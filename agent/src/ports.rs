@@ -1,0 +1,96 @@
+//! What the settings name outside the data folder, found usable before anything is touched: the listeners, and the
+//! directory to watch.
+
+use std::path::Path;
+
+use provost_runtime::config::{Error, rule};
+use provost_runtime::{admin, pki, tls};
+use tokio::net::TcpListener;
+
+use crate::config::{self, Config, Manifests, Source};
+use crate::disk;
+
+/// More than any list of CAs needs.
+const MAX_CA_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Bound listeners.
+#[derive(Debug)]
+pub struct Ports {
+    pub admin: TcpListener,
+    /// None: the agent answers no admission reviews.
+    pub admission: Option<AdmissionPort>,
+}
+
+/// Where the API server asks, and who may.
+#[derive(Debug)]
+pub struct AdmissionPort {
+    pub listener: TcpListener,
+    pub clients: tls::Clients,
+}
+
+impl Ports {
+    /// # Errors
+    /// Name the setting that cannot be used.
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        check_folders(config)?;
+        let in_use = |key: &str, address, error: std::io::Error| {
+            rule(key, format!("cannot listen on {address}: {error}"))
+        };
+        let address = config.admin_listen;
+        let admin =
+            admin::bind(address).await.map_err(|error| in_use("admin.listen", address, error))?;
+        let Some(config::Admission { listen, client_ca_file, .. }) = &config.admission else {
+            return Ok(Self { admin, admission: None });
+        };
+        let clients = clients(client_ca_file.as_deref())?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|error| in_use("admission.listen", *listen, error))?;
+        Ok(Self { admin, admission: Some(AdmissionPort { listener, clients }) })
+    }
+}
+
+fn check_folders(config: &Config) -> Result<(), Error> {
+    if let Source::Manifests(Manifests { dir, .. }) = &config.source
+        && !dir.is_dir()
+    {
+        let what = format!("{} is not a directory: create it or correct this", dir.display());
+        return Err(rule("source.manifests.dir", what));
+    }
+    let exists = |path: &&Path| path.try_exists().unwrap_or(true);
+    let nearest = config.data_dir.ancestors().find(exists).unwrap_or(Path::new("."));
+    if !nearest.as_os_str().is_empty() && !nearest.is_dir() {
+        let what = format!("{} is not a directory", nearest.display());
+        return Err(rule("data_dir", what));
+    }
+    Ok(())
+}
+
+/// A file that cannot be used is an error: to go on without it would let anybody ask.
+fn clients(ca_file: Option<&Path>) -> Result<tls::Clients, Error> {
+    let Some(path) = ca_file else { return Ok(tls::Clients::Anonymous) };
+    let unusable = |what: String| {
+        rule("admission.client_ca_file", format!("cannot use {}: {what}", path.display()))
+    };
+    let read = disk::read_optional(path, MAX_CA_FILE_BYTES);
+    let pem = read.map_err(|error| unusable(error.to_string()))?;
+    let pem = pem.ok_or_else(|| unusable("there is no such file".to_owned()))?;
+    let roots = pki::certificates_from_pem(&String::from_utf8_lossy(&pem))
+        .map_err(|error| unusable(error.to_string()))?;
+    Ok(tls::Clients::Ca { roots })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_that_cannot_be_used_opens_no_door() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        assert!(matches!(clients(None), Ok(tls::Clients::Anonymous)));
+        assert!(clients(Some(&path)).is_err());
+        std::fs::write(&path, "no certificate").unwrap();
+        assert!(clients(Some(&path)).is_err());
+    }
+}
