@@ -4,6 +4,7 @@
 
 pub mod available;
 pub mod controlplane;
+pub mod daemon;
 pub mod fault_proxy;
 pub mod marked;
 pub mod processes;

@@ -2,42 +2,26 @@
 //!
 //! Agents reach the hub through a [`FaultProxy`] each, which keeps its address when the hub comes back on
 //! another port. A process is killed when its value is dropped.
-#![expect(clippy::expect_used, clippy::panic, reason = "what a test cannot set up fails the test")]
+#![expect(clippy::expect_used, reason = "what a test cannot set up fails the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use crate::daemon::{Daemon, Ended, LIMIT, program};
 use crate::fault_proxy::FaultProxy;
-use crate::wait::{now, until};
+use crate::wait::until;
 
-/// No step of a test waits longer.
-pub const LIMIT: Duration = Duration::from_secs(90);
 /// Heartbeats this often.
 pub const HEARTBEAT_MS: u64 = 500;
-
-/// One of the daemons, running or not.
-pub struct Daemon {
-    program: PathBuf,
-    config: PathBuf,
-    log: PathBuf,
-    child: Option<Child>,
-}
-
-/// How a daemon ended, and how long that took.
-#[derive(Debug)]
-pub struct Ended {
-    pub status: ExitStatus,
-    pub took: Duration,
-}
 
 /// A hub, its signers, and where its API is.
 pub struct Fleet {
@@ -57,126 +41,6 @@ pub struct Site {
 
 /// What is wrong with an object: subject, policy, fingerprint.
 pub type Findings = BTreeSet<(String, String, String)>;
-
-/// A program of this build, beside the tests.
-///
-/// # Panics
-/// Where it was not built.
-#[must_use]
-pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    let path = test.ancestors().nth(2).expect("target/<profile>/deps/<test>").join(name);
-    assert!(path.is_file(), "{} is missing: `make build` makes it", path.display());
-    path
-}
-
-impl Daemon {
-    /// Its settings and its log stand beside `folder`.
-    #[must_use]
-    pub fn new(name: &str, folder: &Path, settings: &Value) -> Self {
-        let config = folder.with_extension("yaml");
-        fs::write(&config, settings.to_string()).expect("settings are written");
-        Self { program: program(name), config, log: folder.with_extension("log"), child: None }
-    }
-
-    /// # Panics
-    /// Where the program cannot be started.
-    pub fn start(&mut self) {
-        self.start_under(&[]);
-    }
-
-    /// As `command... program run --config FILE`, such as under another user.
-    ///
-    /// # Panics
-    /// Where it cannot be started.
-    pub fn start_under(&mut self, command: &[&str]) {
-        let mut log = File::options();
-        let log = log.create(true).append(true).open(&self.log).expect("a log");
-        let mut words: Vec<&std::ffi::OsStr> = command.iter().map(AsRef::as_ref).collect();
-        words.extend([self.program.as_os_str(), "run".as_ref(), "--config".as_ref()]);
-        words.push(self.config.as_os_str());
-        let (first, rest) = words.split_first().expect("a program");
-        let child = Command::new(first)
-            .args(rest)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the program starts");
-        self.child = Some(child);
-    }
-
-    /// kill -9. Nothing where it does not run.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    /// Sends a signal by name, such as `TERM`.
-    pub fn signal(&self, name: &str) {
-        let Some(child) = &self.child else { return };
-        let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "no signal {name}");
-    }
-
-    /// Asks it to end, and waits for it.
-    pub fn stop(&mut self) -> Ended {
-        let begun = now();
-        self.signal("TERM");
-        Ended { status: self.ended(LIMIT), took: begun.elapsed() }
-    }
-
-    /// Waits until it ends by itself.
-    ///
-    /// # Panics
-    /// When it does not.
-    pub fn ended(&mut self, limit: Duration) -> ExitStatus {
-        let child = self.child.as_mut().expect("it runs");
-        let status = until("the process ends", limit, || match child.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            other => Err(format!("{other:?}")),
-        });
-        self.child = None;
-        status
-    }
-
-    /// The file of its settings.
-    #[must_use]
-    pub fn config(&self) -> &Path {
-        &self.config
-    }
-
-    #[must_use]
-    pub fn id(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
-    }
-
-    /// True as long as it has not ended.
-    pub fn runs(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
-    }
-
-    #[must_use]
-    pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// The last lines of its log, for a message.
-    #[must_use]
-    pub fn last_words(&self) -> String {
-        let log = self.log();
-        let lines: Vec<_> = log.lines().collect();
-        lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n")
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
 
 impl Fleet {
     /// A hub with these policies of the library published as version 1.
@@ -212,12 +76,17 @@ impl Fleet {
 
     /// Starts the hub, on ports of its own choice, and leads these sites there.
     pub fn start_hub(&mut self, sites: &[&Site]) {
-        let file = self.path("hub/addresses.json");
-        let _ = fs::remove_file(&file);
+        let _ = fs::remove_file(self.path("hub/addresses.json"));
         self.hub.start();
+        self.find_hub(sites);
+    }
+
+    /// Leads these sites to the hub that runs over this data folder, this one or another.
+    pub fn find_hub(&mut self, sites: &[&Site]) {
+        let file = self.path("hub/addresses.json");
         let addresses = until("the hub listens", LIMIT, || {
-            assert!(self.hub.runs(), "the hub ended: {}", self.hub.last_words());
-            let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+            let text = fs::read_to_string(&file)
+                .map_err(|error| format!("{error}: {}", self.hub.last_words()))?;
             serde_json::from_str::<BTreeMap<String, SocketAddr>>(&text)
                 .map_err(|error| error.to_string())
         });
@@ -311,24 +180,6 @@ impl Fleet {
             .stdin(Stdio::null())
             .output()
             .expect("provost runs")
-    }
-
-    /// What the hub's API answers to a GET by the first admin.
-    ///
-    /// # Panics
-    /// Where it does not answer with JSON.
-    #[must_use]
-    pub fn api(&self, path: &str) -> Value {
-        let token = fs::read_to_string(self.path("hub/admin.token")).expect("the admin's token");
-        let (host, token) = (self.server.trim_start_matches("http://"), token.trim());
-        let mut stream = TcpStream::connect(host).expect("the hub's API");
-        let request =
-            format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("asked");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        serde_json::from_str(body).unwrap_or_else(|_| panic!("{head}: {body}"))
     }
 
     /// The site's alarms, those that are over among them.

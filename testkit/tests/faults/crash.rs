@@ -149,7 +149,7 @@ fn a_hub_put_back_to_an_older_copy_is_noticed() {
     let behind = alarms.iter().find(|alarm| alarm["code"] == "HUB_BEHIND");
     let behind = behind.unwrap_or_else(|| panic!("no alarm: {alarms:?}"));
     assert!(behind.get("resolved").is_some(), "everything is back: {behind}");
-    let audit = fleet.api("/api/v1/audit?limit=50");
+    let audit = fleet.get("/api/v1/audit?limit=50");
     let rows = audit["items"].as_array();
     let rows = rows.unwrap_or_else(|| panic!("{audit}")).iter();
     assert_eq!(rows.filter(|row| row["action"] == "hub.behind").count(), 1, "{audit}");
