@@ -12,7 +12,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 enum Last {
     Control(Control),
-    Admission(Admitted),
+    Admission(Box<Admitted>),
 }
 
 impl Recorder {
@@ -33,13 +33,13 @@ impl Recorder {
                 tokio::select! {
                     biased;
                     Some(control) = self.control.recv() => Some(Last::Control(control)),
-                    Some(admission) = self.admissions.recv() => Some(Last::Admission(admission)),
+                    Some(admission) = self.admissions.recv() => Some(Last::Admission(Box::new(admission))),
                     else => None,
                 }
             };
             match tokio::time::timeout_at(until, next).await {
                 Ok(Some(Last::Control(control))) => self.controlled(control).await,
-                Ok(Some(Last::Admission(admission))) => self.admitted(admission).await,
+                Ok(Some(Last::Admission(admission))) => self.admitted(*admission).await,
                 Ok(None) | Err(_) => return,
             }
         }

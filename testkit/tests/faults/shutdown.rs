@@ -1,7 +1,7 @@
 //! How daemons end, and how they do not even begin.
 
 use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -158,90 +158,9 @@ fn a_setting_that_cannot_be_used_is_named_and_nothing_is_touched() {
     let (path, taken) = (folder.path(), taken.local_addr().unwrap());
     std::fs::create_dir(path.join("manifests")).unwrap();
     std::fs::write(path.join("file"), "").unwrap();
-    let agent = "data_dir: data\nsource: {manifests: {dir: manifests}}\n";
-    let any = "admin: {listen: '127.0.0.1:0'}\n";
-    let hub = "data_dir: data\nagents: {listen: '127.0.0.1:0'}\napi: {listen: '127.0.0.1:0'}\n";
-    let cases = [
-        ("provost-agent", format!("{agent}hearbeat: 3\n"), ":3:1: ", "hearbeat"),
-        ("provost-agent", format!("{agent}spool:\n  max_bytes: 1\n"), ":4:", "spool.max_bytes: "),
-        (
-            "provost-agent",
-            format!("{agent}admin: {{listen: '{taken}'}}\n"),
-            ":3:",
-            "admin.listen: ",
-        ),
-        (
-            "provost-agent",
-            format!("{agent}{any}admission: {{listen: '{taken}'}}\n"),
-            ":4:",
-            "admission.listen: ",
-        ),
-        (
-            "provost-agent",
-            format!(
-                "{agent}{any}admission: {{listen: '127.0.0.1:0', client_ca_file: nowhere.pem}}\n"
-            ),
-            ":4:",
-            "admission.client_ca_file: ",
-        ),
-        (
-            "provost-agent",
-            format!("{any}data_dir: data\nsource:\n  manifests:\n    dir: nowhere\n"),
-            ":5:",
-            "source.manifests.dir: ",
-        ),
-        (
-            "provost-agent",
-            format!("{any}source: {{manifests: {{dir: manifests}}}}\ndata_dir: file/data\n"),
-            ":3:",
-            "data_dir: ",
-        ),
-        ("provost-aggregator", format!("{hub}{any}api_listen: 3\n"), ":5:1: ", "api_listen"),
-        (
-            "provost-aggregator",
-            format!("{hub}heartbeat_interval_ms: 1\n"),
-            ":4:",
-            "heartbeat_interval_ms: ",
-        ),
-        (
-            "provost-aggregator",
-            format!("{hub}admin: {{listen: '{taken}'}}\n"),
-            ":4:",
-            "admin.listen: ",
-        ),
-        (
-            "provost-aggregator",
-            format!("{any}data_dir: data\nagents:\n  listen: '{taken}'\n"),
-            ":4:",
-            "agents.listen: ",
-        ),
-        (
-            "provost-aggregator",
-            format!(
-                "{any}agents: {{listen: '127.0.0.1:0'}}\ndata_dir: data\napi: {{listen: '0.0.0.0:0'}}\n"
-            ),
-            ":4:",
-            "api.listen: ",
-        ),
-        (
-            "provost-aggregator",
-            format!(
-                "{any}data_dir: data\nagents: {{listen: '127.0.0.1:0'}}\napi:\n  tls_certificate: no.pem\n  tls_key: no.key\n"
-            ),
-            ":5:",
-            "api.tls_certificate: ",
-        ),
-        (
-            "provost-aggregator",
-            format!(
-                "{any}agents: {{listen: '127.0.0.1:0'}}\napi: {{listen: '127.0.0.1:0'}}\ndata_dir: file/data\n"
-            ),
-            ":4:",
-            "data_dir: ",
-        ),
-    ];
-    for (name, text, line, key) in &cases {
-        std::fs::write(path.join("settings.yaml"), text).unwrap();
+    let cases = of_the_agent(taken).into_iter().chain(of_the_hub(taken));
+    for Case(name, text, line, key) in cases {
+        std::fs::write(path.join("settings.yaml"), &text).unwrap();
         let run = ["run", "--config", "settings.yaml"];
         let output = Command::new(program(name)).args(run).current_dir(path).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
@@ -251,4 +170,103 @@ fn a_setting_that_cannot_be_used_is_named_and_nothing_is_touched() {
         assert_eq!(error.trim_end().lines().count(), 1, "{name}: {error}");
         assert!(!path.join("data").exists(), "{name} made its folder: {text}");
     }
+}
+
+/// Program, settings, where in them, and what is named.
+struct Case(&'static str, String, &'static str, &'static str);
+
+fn of_the_agent(taken: SocketAddr) -> Vec<Case> {
+    let agent = "data_dir: data\nsource: {manifests: {dir: manifests}}\n";
+    let any = "admin: {listen: '127.0.0.1:0'}\n";
+    vec![
+        Case("provost-agent", format!("{agent}hearbeat: 3\n"), ":3:1: ", "hearbeat"),
+        Case(
+            "provost-agent",
+            format!("{agent}spool:\n  max_bytes: 1\n"),
+            ":4:",
+            "spool.max_bytes: ",
+        ),
+        Case(
+            "provost-agent",
+            format!("{agent}admin: {{listen: '{taken}'}}\n"),
+            ":3:",
+            "admin.listen: ",
+        ),
+        Case(
+            "provost-agent",
+            format!("{agent}{any}admission: {{listen: '{taken}'}}\n"),
+            ":4:",
+            "admission.listen: ",
+        ),
+        Case(
+            "provost-agent",
+            format!(
+                "{agent}{any}admission: {{listen: '127.0.0.1:0', client_ca_file: nowhere.pem}}\n"
+            ),
+            ":4:",
+            "admission.client_ca_file: ",
+        ),
+        Case(
+            "provost-agent",
+            format!("{any}data_dir: data\nsource:\n  manifests:\n    dir: nowhere\n"),
+            ":5:",
+            "source.manifests.dir: ",
+        ),
+        Case(
+            "provost-agent",
+            format!("{any}source: {{manifests: {{dir: manifests}}}}\ndata_dir: file/data\n"),
+            ":3:",
+            "data_dir: ",
+        ),
+    ]
+}
+
+fn of_the_hub(taken: SocketAddr) -> Vec<Case> {
+    let hub = "data_dir: data\nagents: {listen: '127.0.0.1:0'}\napi: {listen: '127.0.0.1:0'}\n";
+    let any = "admin: {listen: '127.0.0.1:0'}\n";
+    vec![
+        Case("provost-aggregator", format!("{hub}{any}api_listen: 3\n"), ":5:1: ", "api_listen"),
+        Case(
+            "provost-aggregator",
+            format!("{hub}heartbeat_interval_ms: 1\n"),
+            ":4:",
+            "heartbeat_interval_ms: ",
+        ),
+        Case(
+            "provost-aggregator",
+            format!("{hub}admin: {{listen: '{taken}'}}\n"),
+            ":4:",
+            "admin.listen: ",
+        ),
+        Case(
+            "provost-aggregator",
+            format!("{any}data_dir: data\nagents:\n  listen: '{taken}'\n"),
+            ":4:",
+            "agents.listen: ",
+        ),
+        Case(
+            "provost-aggregator",
+            format!(
+                "{any}agents: {{listen: '127.0.0.1:0'}}\ndata_dir: data\napi: {{listen: '0.0.0.0:0'}}\n"
+            ),
+            ":4:",
+            "api.listen: ",
+        ),
+        Case(
+            "provost-aggregator",
+            format!(
+                "{any}data_dir: data\nagents: {{listen: '127.0.0.1:0'}}\napi:\n  tls_certificate: no.pem\n  tls_key: no.key\n"
+            ),
+            ":5:",
+            "api.tls_certificate: ",
+        ),
+        Case(
+            "provost-aggregator",
+            format!(
+                "{any}agents: {{listen: '127.0.0.1:0'}}\napi: {{listen: '127.0.0.1:0'}}\ndata_dir: file/data\n"
+            ),
+            ":4:",
+            "data_dir: ",
+        ),
+    ]
 }
