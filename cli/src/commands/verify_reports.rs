@@ -27,14 +27,15 @@ use crate::output::{self, Format, Output, Style, paint};
   provost verify-reports --from evidence --roots root.json
   provost verify-reports --from evidence --grants evidence/grants --roots root.json -o json
 
-Recomputes every hash chain over the exported records, checks each batch's signature against the
-report key that a grant names, and each grant against your root, those before it that stand beside
-it (root.1.json and on: what was signed before a rotation needs them) and those that follow it. Gaps are listed: declared ones are
-signed by the agent and leave the exit code alone. Each agent signs in its heartbeats where its chain
-stands and what the hub acknowledged: what is missing of that, the hub withholds. What was not sent yet
-is named and leaves the exit code alone. What export.json states must be there to the last batch; that is
-the hub's word. Exits 1 when anything does not verify or is missing, 3 when
-something cannot be read.")]
+Recomputes every hash chain over the exported records, checks each batch's signature against
+the report key that a grant names, and each grant against your root: those before it that stand
+beside it (root.1.json and on; what was signed before a rotation needs them) and those that
+follow it. Gaps are listed: declared ones are signed by the agent and leave the exit code alone.
+Each agent signs in its heartbeats where its chain stands and what the hub acknowledged: what
+is missing of that, the hub withholds. What was not sent yet is named and leaves the exit code
+alone. What export.json states must be there to the last batch; that is the hub's word.
+
+Exits 1 when anything does not verify or is missing, 3 when something cannot be read.")]
 pub struct Args {
     /// A folder that 'provost fleet export' wrote.
     #[arg(long, value_name = "FOLDER")]

@@ -3,16 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use provost_agent::config::{Cluster as ClusterSettings, Source};
-use provost_engine::{Cluster, CompiledSet, Object, Options, Review};
-use provost_manifests::{Class, Document, Options as LoadOptions, Resource, load};
-use provost_model::policy::Checkpoint;
+use provost_manifests::{Class, Options as LoadOptions, Resource, load};
 use provost_testkit::controlplane::{ControlPlane, client};
 use provost_testkit::marked::{Applied, Key, Run};
+use provost_testkit::processes::program;
 use provost_testkit::{available, marked};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -32,6 +32,22 @@ struct Picture {
 }
 
 impl Picture {
+    /// As `provost scan` prints it, the program itself.
+    fn scanned(root: &Path, namespace: &str) -> Self {
+        let output = Command::new(program("provost"))
+            .args(["scan", "--no-config", "--namespace", namespace, "-o", "json"])
+            .arg(root)
+            .output()
+            .expect("provost runs");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let rows = |list: &str, field: &str| {
+            let rows = report[list].as_array().expect("rows").iter();
+            let row = |row: &Value| (subject(row), text(&row["policy"]), text(&row[field]));
+            rows.map(row).collect()
+        };
+        Self { verdicts: rows("verdicts", "outcome"), findings: rows("findings", "fingerprint") }
+    }
+
     fn forget(&mut self, key: &Key) {
         self.verdicts.retain(|(subject, ..)| subject != key);
         self.findings.retain(|(subject, ..)| subject != key);
@@ -51,13 +67,21 @@ impl Picture {
 /// Objects put into the API server, and what a scan says of their files.
 struct World {
     run: Run,
-    set: CompiledSet,
     subjects: BTreeSet<Key>,
     scan: Picture,
     /// By root: kinds that are not served. Listed, not compared.
     not_served: BTreeSet<(String, String)>,
     /// Not taken by the API server, and why. Listed, not compared.
     refused: Vec<String>,
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+fn subject(row: &Value) -> Key {
+    let subject = &row["subject"];
+    (text(&subject["kind"]), text(&subject["namespace"]), text(&subject["name"]))
 }
 
 fn key(resource: &Resource) -> Key {
@@ -67,13 +91,13 @@ fn key(resource: &Resource) -> Key {
 impl World {
     async fn new(kube: Client) -> Self {
         let run = Run::new(kube).await.expect("a run");
-        let set = CompiledSet::compile(&library(), &Cluster::default(), &Options::default());
         let (subjects, scan, not_served, refused) = Default::default();
-        Self { run, set, subjects, scan, not_served, refused }
+        Self { run, subjects, scan, not_served, refused }
     }
 
     async fn apply(&mut self, root: &Path, name: &str) {
         let space = format!("from-{name}");
+        let scan = Picture::scanned(root, &space);
         self.run.namespace(&space).await.expect("a namespace");
         let options = LoadOptions {
             paths: vec![root.to_owned()],
@@ -90,7 +114,7 @@ impl World {
             let applied = self.run.apply(&gvk.group, &gvk.version, &gvk.kind, space, object).await;
             let subject = format!("{name}: {} {space}/{}", gvk.kind, resource.name);
             match applied.expect("an answer") {
-                Applied::Yes => self.note(document, resource),
+                Applied::Yes => self.note(key(resource), &scan),
                 Applied::NotServed => {
                     self.not_served.insert((name.to_owned(), gvk.kind.clone()));
                 }
@@ -104,23 +128,11 @@ impl World {
         self.run.api(group, "v1", kind, namespace).expect("a kind that every server has")
     }
 
-    fn note(&mut self, document: &Document, resource: &Resource) {
-        let key = key(resource);
-        self.subjects.insert(key.clone());
-        let object = Object::deserialize(&document.node).expect("an object");
-        let mut review = Review::of(object, Checkpoint::Commit).expect("a type");
-        review.namespace.clone_from(&resource.namespace);
-        for verdict in self.set.evaluate(&review) {
-            let policy = verdict.policy.to_string();
-            self.scan.verdicts.insert((key.clone(), policy.clone(), verdict.outcome.to_string()));
-            for finding in &verdict.findings {
-                self.scan.findings.insert((
-                    key.clone(),
-                    policy.clone(),
-                    finding.fingerprint.to_string(),
-                ));
-            }
-        }
+    fn note(&mut self, key: Key, scan: &Picture) {
+        let of_it = |entry: &&(Key, String, String)| entry.0 == key;
+        self.scan.verdicts.extend(scan.verdicts.iter().filter(of_it).cloned());
+        self.scan.findings.extend(scan.findings.iter().filter(of_it).cloned());
+        self.subjects.insert(key);
     }
 
     /// What the hub shows of our subjects by its API. None while rows come and go between pages.
@@ -132,10 +144,7 @@ impl World {
         ];
         for (list, field, set) in sets {
             for row in hub.rows(list).await? {
-                let text = |value: &Value| value.as_str().expect("a text").to_owned();
-                let subject = &row["subject"];
-                let key =
-                    (text(&subject["kind"]), text(&subject["namespace"]), text(&subject["name"]));
+                let key = subject(&row);
                 if self.subjects.contains(&key) {
                     let once = set.insert((key, text(&row["policy"]), text(&row[field])));
                     assert!(once, "it stands twice in {list}: {row}");
