@@ -13,6 +13,7 @@ mod conformance;
 mod console;
 mod gate;
 mod hub;
+mod limits;
 mod offers;
 mod reentry;
 mod signer;
