@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 /// Variables `PROVOST_AGGREGATOR_*`.
 pub const ENVIRONMENT: &str = "PROVOST_AGGREGATOR";
-/// Shorter than this, heartbeats are load and no sign of life.
-const MIN_HEARTBEAT_MS: u64 = 100;
-const MAX_HEARTBEAT_MS: u64 = 3_600_000;
+/// What agents keep to, whatever a hub says: shorter, heartbeats are load and no sign of life.
+const MIN_HEARTBEAT_MS: u64 = 200;
+const MAX_HEARTBEAT_MS: u64 = 300_000;
 
 /// As written.
 #[derive(Clone, Debug, Deserialize)]

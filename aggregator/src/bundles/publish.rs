@@ -108,18 +108,6 @@ pub async fn publish(hub: &Arc<Hub>, request: PublishRequest, actor: &Actor) -> 
     Ok(outcome)
 }
 
-/// Takes roots in without a bundle: enrolment needs the root that tokens pin. Returns the newest version known now.
-pub async fn add_roots(hub: &Arc<Hub>, roots: &[Envelope], actor: &Actor) -> Result<u64> {
-    let (root, new_roots) = trusted_root(hub, roots).await?;
-    let now = Timestamp::from_unix_ms(hub.clock.wall_ms());
-    root.check_expiry(now)?;
-    root.check_created(now)?;
-    check_director(hub, &root)?;
-    hub.store.add_roots(&new_roots, actor, hub.clock.wall_ms()).await?;
-    hub.root_version.send_replace(Some(root.version()));
-    Ok(root.version())
-}
-
 async fn check(hub: &Arc<Hub>, request: PublishRequest) -> Result<Checked> {
     let PublishRequest { roots, manifest: envelope, blobs, plan_only: _ } = request;
     let now = Timestamp::from_unix_ms(hub.clock.wall_ms());

@@ -12,8 +12,6 @@ use super::{Actor, Result};
 pub trait Bundles: Send + Sync {
     /// Root envelopes newer than `version`, oldest first.
     async fn roots_after(&self, version: u64) -> Result<Vec<RootRow>>;
-    /// Roots alone, with their audit row; each must be new.
-    async fn add_roots(&self, roots: &[RootRow], actor: &Actor, now_ms: i64) -> Result<()>;
     /// Roots, blobs, bundle and policies in one transaction, with its audit row. A version that exists with another
     /// digest is a conflict; with the same one nothing changes.
     async fn publish(&self, publication: &Publication, actor: &Actor, now_ms: i64) -> Result<()>;

@@ -35,23 +35,6 @@ impl Bundles for SqliteStore {
             .collect()
     }
 
-    async fn add_roots(&self, roots: &[RootRow], actor: &Actor, now_ms: i64) -> Result<()> {
-        let Some(newest) = roots.last() else { return Ok(()) };
-        let mut tx = self.begin().await?;
-        insert_roots(&mut tx, roots, actor, now_ms).await?;
-        let entry = AuditEntry {
-            at_ms: now_ms,
-            actor: actor.clone(),
-            action: "root.add".to_owned(),
-            target: newest.version.to_string(),
-            result: "ok".to_owned(),
-            detail: format!("payload {}", newest.payload_digest),
-        };
-        append_audit(&mut tx, &entry).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
     async fn publish(&self, publication: &Publication, actor: &Actor, now_ms: i64) -> Result<()> {
         let bundle = &publication.bundle;
         let mut tx = self.begin().await?;
