@@ -278,6 +278,13 @@ impl Trust {
         inner.time.hub_reading(hub_ms, monotonic_ms);
     }
 
+    /// By the hub's last word its own certificate has expired, and this machine's clock says another time: one of the two
+    /// clocks was wrong, and the word counts no more. What offline keys signed still does. True: there was one to forget.
+    #[must_use]
+    pub fn doubt_hub_reading(&self) -> bool {
+        self.clock_quality() == ClockQuality::Suspect && self.lock().read_in.take().is_some()
+    }
+
     /// A lower bound of the time.
     #[must_use]
     pub fn now(&self) -> Timestamp {

@@ -162,7 +162,14 @@ impl Uplink {
         let connector = Connector::new(ca, domain, &slot, clock, proxy, CONNECT_TIMEOUT)
             .map_err(|error| Refusal::new(Code::Internal, link::chain(&error)))?;
         self.link.send_modify(|link| link.hub = hub.to_string());
-        link::open(&connector, hub).await
+        let opened = link::open(&connector, hub).await;
+        let has_expired = opened.as_ref().is_err_and(|refusal| refusal.code == Code::Expired);
+        if has_expired && self.trust.doubt_hub_reading() {
+            tracing::warn!(
+                "the hub's clock was wrong, or ours is: its last word on the time is forgotten"
+            );
+        }
+        opened
     }
 
     fn hubs(&self, known: &[String]) -> Result<Vec<HubUrl>, Refusal> {

@@ -4,6 +4,7 @@
 //! are never compared.
 
 use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -156,6 +157,49 @@ impl Clock for Manual {
     }
 }
 
+/// The machine's clocks, moved: a daemon whose clocks are wrong, or were set while it runs.
+#[derive(Debug)]
+pub struct Shifted {
+    system: System,
+    wall_ms: AtomicI64,
+    monotonic_ms: AtomicU64,
+}
+
+impl Shifted {
+    /// The wall clock is ahead by so much, or behind.
+    #[must_use]
+    pub fn by(wall_ms: i64) -> Arc<Self> {
+        let (wall_ms, monotonic_ms) = (AtomicI64::new(wall_ms), AtomicU64::new(0));
+        Arc::new(Self { system: System::new(), wall_ms, monotonic_ms })
+    }
+
+    /// Somebody sets the wall clock.
+    pub fn set_wall_offset_ms(&self, wall_ms: i64) {
+        self.wall_ms.store(wall_ms, Ordering::SeqCst);
+    }
+
+    /// Both clocks go on by so much at once.
+    pub fn skip(&self, by: Duration) {
+        let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.monotonic_ms.fetch_add(ms, Ordering::SeqCst);
+        self.wall_ms.fetch_add(i64::try_from(ms).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+}
+
+impl Clock for Shifted {
+    fn wall_ms(&self) -> i64 {
+        self.system.wall_ms().saturating_add(self.wall_ms.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.system.monotonic() + Duration::from_millis(self.monotonic_ms.load(Ordering::SeqCst))
+    }
+
+    fn boot(&self) -> BootId {
+        self.system.boot()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +211,18 @@ mod tests {
         assert!(clock.wall_ms() > 1_700_000_000_000);
         assert!(clock.monotonic() >= before);
         assert_eq!(clock.boot(), clock.boot());
+    }
+
+    #[test]
+    fn a_shifted_clock_goes_on_from_another_place() {
+        let (system, clock) = (System::new(), Shifted::by(-3_600_000));
+        let behind = system.wall_ms() - clock.wall_ms();
+        assert!((3_500_000..=3_700_000).contains(&behind), "{behind}");
+        let before = clock.monotonic();
+        clock.skip(Duration::from_secs(60));
+        assert!(clock.monotonic().saturating_sub(before) >= Duration::from_secs(60));
+        clock.set_wall_offset_ms(7_200_000);
+        assert!(clock.wall_ms() > system.wall_ms());
     }
 
     #[test]

@@ -71,6 +71,7 @@ fn connect_refusal(error: &ConnectError) -> Refusal {
         ConnectError::WrongCa { .. } => Code::WrongCa,
         ConnectError::WrongIdentity { .. } => Code::WrongTrustDomain,
         ConnectError::OurCertificateRefused { .. } => Code::CertificateExpired,
+        ConnectError::HubCertificateExpired { .. } => Code::Expired,
         _ => Code::Unavailable,
     };
     Refusal::new(code, chain(error))

@@ -3,9 +3,13 @@
 //! Every test names its scenario and what it guarantees. The daemons are real processes.
 #![cfg(test)]
 
+mod clock;
 mod crash;
 mod disk;
+mod inside;
+mod link;
 mod load;
 mod objects;
+mod peers;
 mod policies;
 mod shutdown;

@@ -1,0 +1,284 @@
+//! Peers that are not what they should be, on either side of the link.
+//!
+//! Of one crate and tested there: certificates that expired, are of another CA, or play the hub (`runtime/tests/tls.rs`); a
+//! call without a certificate, another cluster's or instance's batch and heartbeat, a jump and a fork
+//! (`aggregator/tests/it/hub.rs`), a batch twice or overlapping (`conformance/chains.rs` there), strangers who send more
+//! than their limits (`offers.rs` there); a token's CA, trust domain and root (`agent/tests/agent/enrolment.rs`). Here are
+//! the real programs.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use provost_runtime::pki::{Ca, TlsKey, Usage, Validity};
+use provost_testkit::processes::{Daemon, Fleet, LIMIT, Site, pod};
+use provost_testkit::wait::until;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use serde_json::json;
+
+use crate::load::{POLICIES, no_gap, whole, whole_after_first};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A TLS client that looks at no certificate.
+pub struct Client(Arc<ClientConfig>);
+
+impl Client {
+    /// As a browser speaks.
+    pub fn web() -> Self {
+        Self::with(&[&rustls::version::TLS13], &[b"http/1.1"], None)
+    }
+
+    fn with(
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        alpn: &[&[u8]],
+        certificate: Option<(Vec<CertificateDer<'static>>, &TlsKey)>,
+    ) -> Self {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider)));
+        let mut config = match certificate {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let key = PrivatePkcs8KeyDer::from(key.pkcs8_der().to_vec());
+                builder.with_client_auth_cert(chain, key.into()).unwrap()
+            }
+        };
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        Self(Arc::new(config))
+    }
+
+    fn open(&self, address: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
+        let tcp = TcpStream::connect(address).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        StreamOwned::new(ClientConnection::new(Arc::clone(&self.0), name).unwrap(), tcp)
+    }
+
+    /// What comes back for these bytes until the other side ends; an error where TLS failed.
+    fn say(&self, address: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut stream = self.open(address);
+        stream.write_all(bytes)?;
+        stream.flush()?;
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error),
+            _ => Ok(answer),
+        }
+    }
+}
+
+/// The body of the answer to a POST.
+pub fn post(client: &Client, address: SocketAddr, path: &str, body: &str) -> String {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = client.say(address, request.as_bytes()).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+    body.to_owned()
+}
+
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn agents_port(fleet: &Fleet) -> SocketAddr {
+    let text = std::fs::read(fleet.path("hub/addresses.json")).unwrap();
+    let addresses: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    addresses["agents"].as_str().unwrap().parse().unwrap()
+}
+
+/// Resident memory, in MiB.
+fn memory_mib(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id().unwrap())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// Scenario: plaintext, HTTP/1, TLS 1.2, a certificate of another CA, and none with a call that needs one, all at the
+/// agents' port of a hub that serves an agent. Guarantee: none of them gets an answer of the service; the agent goes on.
+#[test]
+fn a_hub_answers_nobody_who_speaks_otherwise() {
+    let fleet = Fleet::start(POLICIES);
+    let site = fleet.enrol("edge-1", json!({}));
+    site.write("web.yaml", &pod("web", true));
+    whole_after_first(&fleet, &site);
+    let address = agents_port(&fleet);
+    let get = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+    let mut plain = TcpStream::connect(address).unwrap();
+    plain.set_read_timeout(Some(PATIENCE)).unwrap();
+    plain.write_all(get).unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP"), "plaintext: {}", String::from_utf8_lossy(&answer));
+
+    let old = Client::with(&[&rustls::version::TLS12], &[b"h2"], None);
+    assert!(old.say(address, get).is_err(), "TLS 1.2");
+    let web = Client::with(&[&rustls::version::TLS13], &[b"http/1.1"], None);
+    assert!(web.say(address, get).is_err(), "HTTP/1 by its name");
+    let nameless = Client::with(&[&rustls::version::TLS13], &[], None);
+    let answer = nameless.say(address, get).unwrap_or_default();
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "HTTP/1 without a name");
+
+    let domain: provost_runtime::spiffe::TrustDomain = "test.provost".parse().unwrap();
+    let (ca, key) = (Ca::create(&domain, 1_700_000_000).unwrap(), TlsKey::generate().unwrap());
+    let usage = Usage::Cluster { trust_domain: domain, id: [7; 16] };
+    let validity = Validity { not_before: 1_700_000_000, not_after: 4_000_000_000 };
+    let issued = ca.issue_own(&key, &usage, validity).unwrap();
+    let chain = vec![issued.certificate, ca.certificate().clone()];
+    let stranger = Client::with(&[&rustls::version::TLS13], &[b"h2"], Some((chain, &key)));
+    assert!(stranger.say(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").is_err(), "another CA");
+
+    site.write("api.yaml", &pod("api", true));
+    let report = whole(&fleet, &site, 0);
+    no_gap(&fleet, &site, &report);
+}
+
+/// Scenario: many peers are through their handshake and never read, and many never say anything. Guarantee: the hub's
+/// memory stays bounded, and another agent enrols and reports as ever.
+#[test]
+fn peers_that_never_read_cost_the_others_nothing() {
+    let fleet = Fleet::start(POLICIES);
+    let address = agents_port(&fleet);
+    let before = memory_mib(&fleet.hub);
+    let silent: Vec<_> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let client = Client::with(&[&rustls::version::TLS13], &[b"h2"], None);
+    // A preface, SETTINGS, and then as many PINGs as the hub takes: each wants an answer that nobody reads.
+    let mut bytes =
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00".to_vec();
+    for _ in 0..2000 {
+        bytes.extend(b"\x00\x00\x08\x06\x00\x00\x00\x00\x00deadbeef");
+    }
+    let mut deaf = Vec::new();
+    for _ in 0..20 {
+        let mut stream = client.open(address);
+        stream.sock.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        while stream.write_all(&bytes).and_then(|()| stream.flush()).is_ok() && deaf.len() < 5 {
+            // Until nothing goes any more, or the hub ends it.
+            if memory_mib(&fleet.hub) > before + 200 {
+                break;
+            }
+        }
+        deaf.push(stream);
+    }
+    let site = fleet.enrol("edge-1", json!({}));
+    site.write("web.yaml", &pod("web", true));
+    let report = whole(&fleet, &site, 0);
+    no_gap(&fleet, &site, &report);
+    let now = memory_mib(&fleet.hub);
+    assert!(now < before + 150, "{before} MiB became {now} MiB");
+    drop((silent, deaf));
+}
+
+/// Scenario: the hub's address leads to another hub, with a CA of its own and the same trust domain. Guarantee: the agent
+/// says WRONG_CA, tells it nothing, decides and spools on, and comes back to its own hub without a gap.
+#[test]
+fn an_impostor_hears_nothing() {
+    let fleet = Fleet::start(POLICIES);
+    let site = fleet.enrol("edge-1", json!({}));
+    site.write("web.yaml", &pod("web", true));
+    let before = whole_after_first(&fleet, &site);
+    let impostor = Fleet::start(POLICIES);
+    let real = agents_port(&fleet);
+    site.link.lead_to(agents_port(&impostor));
+    site.link.break_connections();
+    until("the agent refuses the impostor", LIMIT, || {
+        let status = fleet.status(&site);
+        let problem = status["link"]["problem"].as_str().unwrap_or_default();
+        if problem.contains("WRONG_CA") { Ok(()) } else { Err(status.to_string()) }
+    });
+    site.write("api.yaml", &pod("api", true));
+    until("the agent spools on", LIMIT, || {
+        let waiting = fleet.status(&site)["spool"]["unacknowledged"].as_u64().unwrap_or(0);
+        if waiting > 0 { Ok(()) } else { Err("nothing waits".to_owned()) }
+    });
+    let clusters = impostor.get("/api/v1/clusters");
+    assert_eq!(clusters["items"].as_array().map(Vec::len), Some(0), "{clusters}");
+    site.link.lead_to(real);
+    let report = whole(&fleet, &site, before);
+    no_gap(&fleet, &site, &report);
+}
+
+/// Scenario: the data folder is copied and a second agent runs on the copy, so that two speak with one identity.
+/// Guarantee: the newest session wins and CLONE_SUSPECTED is shown; what was acknowledged before stays, and the chain of
+/// whoever goes on verifies: nobody's record takes the place of another's.
+#[test]
+fn two_agents_of_one_identity_are_shown() {
+    let fleet = Fleet::start(POLICIES);
+    let site = fleet.enrol("edge-1", json!({}));
+    site.write("web.yaml", &pod("web", true));
+    let before = whole_after_first(&fleet, &site);
+    let copy = twin(&fleet, &site);
+    let code = until("the clone is shown", LIMIT, || {
+        let alarms = fleet.alarms(&site);
+        let codes = alarms.iter().filter_map(|alarm| alarm["code"].as_str());
+        let found = codes.into_iter().find(|code| *code == "CLONE_SUSPECTED");
+        found.map(str::to_owned).ok_or_else(|| format!("{alarms:?}"))
+    });
+    assert_eq!(code, "CLONE_SUSPECTED");
+    drop(copy);
+    let (report, holds) = fleet.evidence();
+    assert!(holds, "{report:#}");
+    let records = report["clusters"][0]["records"].as_u64().unwrap_or(0);
+    assert!(records >= before, "{before} were acknowledged: {report:#}");
+    assert_eq!(report["clusters"][0]["elided"], 0, "{report:#}");
+}
+
+/// Another agent over a copy of the site's data, by the same link.
+fn twin(fleet: &Fleet, site: &Site) -> Daemon {
+    let folder = fleet.path("twin");
+    let copied = std::process::Command::new("cp").arg("-a").arg(site.data()).arg(&folder).status();
+    assert!(copied.unwrap().success());
+    let text = std::fs::read(site.agent.config()).unwrap();
+    let mut settings: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    settings["data_dir"] = json!(folder);
+    let mut daemon = Daemon::new("provost-agent", &folder, &settings);
+    daemon.start();
+    daemon
+}
