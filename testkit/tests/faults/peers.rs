@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use provost_runtime::pki::{Ca, TlsKey, Usage, Validity};
+use provost_runtime::tls::install_crypto_provider;
 use provost_testkit::processes::{Daemon, Fleet, LIMIT, Site, pod};
 use provost_testkit::wait::until;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use serde_json::json;
@@ -38,7 +39,8 @@ impl Client {
         alpn: &[&[u8]],
         certificate: Option<(Vec<CertificateDer<'static>>, &TlsKey)>,
     ) -> Self {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        install_crypto_provider();
+        let provider = Arc::clone(CryptoProvider::get_default().unwrap());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .unwrap()

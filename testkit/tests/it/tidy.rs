@@ -53,7 +53,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rcgen", &["runtime/src/pki"]),
     ("x509_parser", &["runtime/src/pki"]),
     ("reqwest", &["cli/src/hub", "aggregator/tests/", "testkit/"]),
-    ("serde_saphyr", &["manifests/", "bundle/", "runtime/src/config.rs"]),
+    ("serde_saphyr", &["manifests/", "bundle/", "runtime/src/config.rs", "runtime/src/config/"]),
     ("aws_lc_rs", &["trust/", "runtime/"]),
 ];
 
