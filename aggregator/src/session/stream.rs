@@ -30,7 +30,7 @@ use crate::ingest;
 use crate::refusal::{Refusal, Result};
 use crate::store::bundles::{BundleAnswer as AnswerRow, BundleStatus};
 use crate::store::identity::HelloFacts;
-use crate::store::reports::{Alarm, Ingested};
+use crate::store::reports::{Alarm, Ingested, Position};
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Revocation and expiry are looked up this often.
@@ -199,21 +199,38 @@ impl Session {
         };
         hub.store.hello(&facts, now_ms).await?;
         hub.liveness.heard(speaker.cluster);
+        let (resume, stored) = self.resume().await?;
         let welcome = Welcome {
             session: self.id,
             heartbeat_interval_ms: u32::try_from(hub.settings.heartbeat_interval.as_millis())
                 .unwrap_or(u32::MAX),
             clock_offset_ms: offset_ms,
             flow_credit: FLOW_CREDIT,
-            resume: self.resume().await?,
+            resume,
             hub_time_ms: now_ms,
             hub_epoch: hub.epoch,
         };
-        self.send(ToAgent::Welcome(welcome.into())).await
+        self.send(ToAgent::Welcome(welcome.into())).await?;
+        // All that the agent holds is stored and it does not know: the acknowledgement was lost with a link.
+        match stored.filter(|stored| resume == Resume::None && stored.seq > self.hello.acked_seq) {
+            Some(stored) => self.send(ToAgent::Ack(self.ack(stored).into())).await,
+            None => Ok(()),
+        }
     }
 
-    /// Where the chain goes on, from what the agent holds and what is acknowledged.
-    async fn resume(&mut self) -> Result<Resume> {
+    fn ack(&self, position: Position) -> Ack {
+        Ack {
+            epoch: position.epoch,
+            acked_seq: position.seq,
+            acked_head: position.head,
+            hub_epoch: self.hub.epoch,
+            flow_credit: FLOW_CREDIT,
+            next_after_ms: 0,
+        }
+    }
+
+    /// Where the chain goes on, from what the agent holds and what is acknowledged; and what is stored of its epoch.
+    async fn resume(&mut self) -> Result<(Resume, Option<Position>)> {
         let speaker = self.caller.speaker;
         let position = self.hub.store.chain(speaker.cluster, speaker.instance).await?;
         let stored = position.map(|(stored, _)| stored);
@@ -224,7 +241,8 @@ impl Session {
         } else if stored.is_some_and(|stored| stored.epoch == self.hello.epoch) {
             behind::caught_up(store, speaker, now_ms).await?;
         }
-        Ok(resume(&self.hello, position))
+        let of_epoch = stored.filter(|stored| stored.epoch == self.hello.epoch);
+        Ok((resume(&self.hello, position), of_epoch))
     }
 
     async fn handle(&mut self, message: FromAgent, trace_parent: &str) -> Result<()> {
@@ -253,14 +271,7 @@ impl Session {
                     let now_ms = self.hub.clock.wall_ms();
                     behind::caught_up(&*self.hub.store, self.caller.speaker, now_ms).await?;
                 }
-                let ack = Ack {
-                    epoch: position.epoch,
-                    acked_seq: position.seq,
-                    acked_head: position.head,
-                    hub_epoch: self.hub.epoch,
-                    flow_credit: FLOW_CREDIT,
-                    next_after_ms: 0,
-                };
+                let ack = self.ack(position);
                 self.send(ToAgent::Ack(ack.into())).await?;
                 self.resync |= resync;
                 self.ask_for_resync().await

@@ -459,3 +459,20 @@ async fn the_newest_session_of_an_instance_wins_and_says_so() {
     assert_eq!(second.ack().await.acked_seq, 1);
     fleet.stop().await;
 }
+
+/// Scenario: an acknowledgement is lost with its link, and the agent has nothing more to send. Guarantee: the next session
+/// says it again.
+#[tokio::test]
+async fn a_lost_acknowledgement_is_said_again() {
+    let fleet = Fleet::start(true).await;
+    let agent = fleet.enrolled().await;
+    let mut chain = agent.chain();
+    let mut first = agent.session(&chain).await;
+    first.batch(chain.batch(vec![activated()])).await;
+    assert_eq!(first.ack().await.acked_seq, 1);
+    drop(first);
+    // Its Hello says that nothing was acknowledged.
+    let mut second = agent.session(&chain).await;
+    assert_eq!(second.ack().await.acked_seq, 1);
+    fleet.stop().await;
+}
