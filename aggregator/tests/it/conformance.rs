@@ -48,6 +48,8 @@ conformance!(sqlite, super::sqlite_store:
     }
     chains {
         a_batch_twice_changes_nothing,
+        many_at_the_same_time_are_each_answered,
+        who_gives_up_takes_nobody_along,
         an_overlap_must_hash_equal,
         a_jump_is_an_alarm_until_it_is_filled,
         an_elision_is_a_gap_and_no_alarm,

@@ -62,6 +62,7 @@ async fn save_subjects(
     cluster: &str,
     subjects: &BTreeMap<SubjectKey, Entry>,
 ) -> Result<()> {
+    let mut changed: Vec<(&SubjectKey, &CurrentSubject, String)> = Vec::new();
     for (key, entry) in subjects {
         match (&entry.before, &entry.now) {
             (Some(_), None) => {
@@ -72,10 +73,13 @@ async fn save_subjects(
                     .await?;
             }
             (before, Some(now)) if !before.as_ref().is_some_and(|before| same_row(before, now)) => {
-                save_subject(tx, cluster, key, now).await?;
+                changed.push((key, now, json(&now.attributes)?));
             }
             _ => {}
         }
+    }
+    for rows in changed.chunks(ROWS_PER_INSERT) {
+        insert_subjects(tx, cluster, rows).await?;
     }
     Ok(())
 }
@@ -88,36 +92,38 @@ fn same_row(before: &CurrentSubject, now: &CurrentSubject) -> bool {
         && before.stated_snapshot == now.stated_snapshot
 }
 
-async fn save_subject(
+async fn insert_subjects(
     tx: &mut SqliteConnection,
     cluster: &str,
-    key: &SubjectKey,
-    now: &CurrentSubject,
+    rows: &[(&SubjectKey, &CurrentSubject, String)],
 ) -> Result<()> {
-    let [group, kind, namespace, name] = columns(&now.subject);
-    sqlx::query(
+    let mut query = QueryBuilder::<Db>::new(
         "INSERT INTO subjects (cluster_id, subject_key, subject_type, api_group, kind, namespace, name, uid, \
-         attributes, first_seen_at_ms, updated_at_ms, seen_snapshot, stated_snapshot) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
-         ON CONFLICT (cluster_id, subject_key) DO UPDATE SET uid = excluded.uid, attributes = excluded.attributes, \
+         attributes, first_seen_at_ms, updated_at_ms, seen_snapshot, stated_snapshot) ",
+    );
+    query.push_values(rows, |mut values, (key, now, attributes)| {
+        let [group, kind, namespace, name] = columns(&now.subject);
+        values
+            .push_bind(cluster)
+            .push_bind(&key.0)
+            .push_bind(now.subject.type_name())
+            .push_bind(group)
+            .push_bind(kind)
+            .push_bind(namespace)
+            .push_bind(name)
+            .push_bind(&now.uid)
+            .push_bind(attributes)
+            .push_bind(now.first_seen_at_ms)
+            .push_bind(now.updated_at_ms)
+            .push_bind(&now.seen_snapshot)
+            .push_bind(&now.stated_snapshot);
+    });
+    query.push(
+        " ON CONFLICT (cluster_id, subject_key) DO UPDATE SET uid = excluded.uid, attributes = excluded.attributes, \
          first_seen_at_ms = excluded.first_seen_at_ms, updated_at_ms = excluded.updated_at_ms, \
          seen_snapshot = excluded.seen_snapshot, stated_snapshot = excluded.stated_snapshot",
-    )
-    .bind(cluster)
-    .bind(&key.0)
-    .bind(now.subject.type_name())
-    .bind(group)
-    .bind(kind)
-    .bind(namespace)
-    .bind(name)
-    .bind(&now.uid)
-    .bind(json(&now.attributes)?)
-    .bind(now.first_seen_at_ms)
-    .bind(now.updated_at_ms)
-    .bind(&now.seen_snapshot)
-    .bind(&now.stated_snapshot)
-    .execute(tx)
-    .await?;
+    );
+    query.build().execute(tx).await?;
     Ok(())
 }
 
@@ -194,50 +200,66 @@ async fn save_findings(
     cluster: &str,
     findings: &BTreeMap<FindingKey, FindingRow>,
 ) -> Result<()> {
-    for ((binding, fingerprint), row) in findings {
-        let [group, kind, namespace, name] = columns(&row.subject);
-        sqlx::query(
-            "INSERT INTO findings (cluster_id, binding_id, fingerprint, policy_id, subject_key, subject_type, api_group, \
-             kind, namespace, name, severity, action, outcome, path, message, patch, line, attributes, \
-             first_valid_at_ms, opened_valid_at_ms, received_at_ms, closed_valid_at_ms, closed_at_ms, close_reason, template, \
-             owner) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $19, $20, \
-             $21, $22, $23, $24, $25) \
-             ON CONFLICT (cluster_id, binding_id, fingerprint) DO UPDATE SET severity = excluded.severity, \
-             action = excluded.action, outcome = excluded.outcome, path = excluded.path, message = excluded.message, \
-             patch = excluded.patch, line = excluded.line, attributes = excluded.attributes, \
-             opened_valid_at_ms = excluded.opened_valid_at_ms, received_at_ms = excluded.received_at_ms, \
-             closed_valid_at_ms = excluded.closed_valid_at_ms, closed_at_ms = excluded.closed_at_ms, \
-             close_reason = excluded.close_reason, template = excluded.template, owner = excluded.owner",
-        )
-        .bind(cluster)
-        .bind(binding.as_str())
-        .bind(fingerprint.to_string())
-        .bind(row.policy.as_str())
-        .bind(&row.subject_key.0)
-        .bind(row.subject.type_name())
-        .bind(group)
-        .bind(kind)
-        .bind(namespace)
-        .bind(name)
-        .bind(row.severity.as_str())
-        .bind(row.action.as_str())
-        .bind(row.outcome.as_str())
-        .bind(&row.path)
-        .bind(&row.message)
-        .bind(&row.patch)
-        .bind(row.line.map(i64::from))
-        .bind(json(&row.attributes)?)
-        .bind(row.opened_valid_at_ms)
-        .bind(row.received_at_ms)
-        .bind(row.closed.as_ref().map(|closed| closed.valid_at_ms))
-        .bind(row.closed.as_ref().map(|closed| closed.at_ms))
-        .bind(row.closed.as_ref().map(|closed| closed.reason.as_str()))
-        .bind(template(row))
-        .bind(&row.attributes.owner)
-        .execute(&mut *tx)
-        .await?;
+    let with_attributes = findings.iter().map(|(key, row)| Ok((key, row, json(&row.attributes)?)));
+    let rows = with_attributes.collect::<Result<Vec<_>>>()?;
+    for rows in rows.chunks(ROWS_PER_INSERT) {
+        insert_findings(tx, cluster, rows).await?;
     }
+    Ok(())
+}
+
+async fn insert_findings(
+    tx: &mut SqliteConnection,
+    cluster: &str,
+    rows: &[(&FindingKey, &FindingRow, String)],
+) -> Result<()> {
+    let mut query = QueryBuilder::<Db>::new(
+        "INSERT INTO findings (cluster_id, binding_id, fingerprint, policy_id, subject_key, subject_type, api_group, \
+         kind, namespace, name, severity, action, outcome, path, message, patch, line, attributes, \
+         first_valid_at_ms, opened_valid_at_ms, received_at_ms, closed_valid_at_ms, closed_at_ms, close_reason, template, \
+         owner) ",
+    );
+    query.push_values(rows, |mut values, ((binding, fingerprint), row, attributes)| {
+        let [group, kind, namespace, name] = columns(&row.subject);
+        let closed = row.closed.as_ref();
+        values
+            .push_bind(cluster)
+            .push_bind(binding.as_str())
+            .push_bind(fingerprint.to_string())
+            .push_bind(row.policy.as_str())
+            .push_bind(&row.subject_key.0)
+            .push_bind(row.subject.type_name())
+            .push_bind(group)
+            .push_bind(kind)
+            .push_bind(namespace)
+            .push_bind(name)
+            .push_bind(row.severity.as_str())
+            .push_bind(row.action.as_str())
+            .push_bind(row.outcome.as_str())
+            .push_bind(&row.path)
+            .push_bind(&row.message)
+            .push_bind(&row.patch)
+            .push_bind(row.line.map(i64::from))
+            .push_bind(attributes)
+            // First and last opening: an update keeps the first.
+            .push_bind(row.opened_valid_at_ms)
+            .push_bind(row.opened_valid_at_ms)
+            .push_bind(row.received_at_ms)
+            .push_bind(closed.map(|closed| closed.valid_at_ms))
+            .push_bind(closed.map(|closed| closed.at_ms))
+            .push_bind(closed.map(|closed| closed.reason.as_str()))
+            .push_bind(template(row))
+            .push_bind(&row.attributes.owner);
+    });
+    query.push(
+        " ON CONFLICT (cluster_id, binding_id, fingerprint) DO UPDATE SET severity = excluded.severity, \
+         action = excluded.action, outcome = excluded.outcome, path = excluded.path, message = excluded.message, \
+         patch = excluded.patch, line = excluded.line, attributes = excluded.attributes, \
+         opened_valid_at_ms = excluded.opened_valid_at_ms, received_at_ms = excluded.received_at_ms, \
+         closed_valid_at_ms = excluded.closed_valid_at_ms, closed_at_ms = excluded.closed_at_ms, \
+         close_reason = excluded.close_reason, template = excluded.template, owner = excluded.owner",
+    );
+    query.build().execute(tx).await?;
     Ok(())
 }
 

@@ -1,6 +1,10 @@
 //! Where a batch stands in its chain.
 
+use std::time::Duration;
+
+use provost_aggregator::store::Error;
 use provost_aggregator::store::reports::{Alarm, Ingested, Position};
+use provost_model::{ClusterId, InstanceId};
 
 use super::{Fixture, actor, cluster};
 use crate::chain::{Chain, Step, activated, change, decoded, record, says};
@@ -24,6 +28,65 @@ pub async fn a_batch_twice_changes_nothing(fixture: Fixture) {
     let verdicts: u64 =
         store.policy_counts(None).await.unwrap().iter().map(|count| count.verdicts).sum();
     assert_eq!(verdicts, 1);
+}
+
+/// Scenario: many agents send at the same time, and one that nobody enrolled among them. Guarantee: each is answered
+/// with its own position, all of it is stored, and the stranger takes nothing with it.
+pub async fn many_at_the_same_time_are_each_answered(fixture: Fixture) {
+    let store = &*fixture.store;
+    let mut batches = Vec::new();
+    for number in 1..=40 {
+        let mut chain = cluster(store, number).await;
+        let batch = chain.stored(vec![activated(), change("a", vec![says("a", 1, 1)])]);
+        batches.push((batch, chain.head));
+    }
+    let report = provost_trust::KeyPair::from_seed(&[99; 32]).unwrap();
+    let (nobody, unknown) = (ClusterId::from_bytes([99; 16]), InstanceId::from_bytes([99; 16]));
+    let stranger = Chain::new(nobody, unknown, report).stored(vec![activated()]);
+    let all = futures::future::join_all(batches.iter().map(|(batch, _)| store.ingest(batch, 10)));
+    let (answers, refused) = tokio::join!(all, store.ingest(&stranger, 10));
+    assert!(matches!(refused, Err(Error::NotFound { .. })), "{refused:?}");
+    for ((batch, head), answer) in batches.iter().zip(answers) {
+        let position = Position { epoch: 1, seq: 2, head: *head };
+        assert_eq!(accepted(&answer.unwrap()), (position, 2));
+        let stored = store.position(batch.cluster, batch.instance).await.unwrap();
+        assert_eq!(stored, Some(position));
+    }
+    let verdicts = store.policy_counts(None).await.unwrap();
+    assert_eq!(verdicts.iter().map(|count| count.verdicts).sum::<u64>(), 40);
+}
+
+/// Scenario: sessions end while their batches wait for the writer, whoever of them serves the others. Guarantee: who
+/// still waits is served.
+pub async fn who_gives_up_takes_nobody_along(fixture: Fixture) {
+    let store = &*fixture.store;
+    for round in 0..20 {
+        let mut chains = Vec::new();
+        for number in 0..4 {
+            chains.push(cluster(store, round * 4 + number + 1).await);
+        }
+        let batches: Vec<_> = chains
+            .iter_mut()
+            .map(|chain| chain.stored(vec![activated(), change("a", vec![says("a", 1, 1)])]))
+            .collect();
+        let mut given_up: Vec<_> =
+            batches[..2].iter().map(|batch| Box::pin(store.ingest(batch, 10))).collect();
+        for ingest in &mut given_up {
+            let _ = futures::poll!(ingest);
+        }
+        let others = futures::future::join_all(batches[2..].iter().map(|b| store.ingest(b, 11)));
+        let gone = async {
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            drop(given_up);
+        };
+        let served = async { tokio::join!(others, gone).0 };
+        let served = tokio::time::timeout(Duration::from_secs(30), served).await.unwrap();
+        for answer in served {
+            assert_eq!(accepted(&answer.unwrap()).1, 2);
+        }
+    }
 }
 
 /// Scenario: an agent sends again in other batches what was acknowledged. Guarantee: equal records are taken once, and
