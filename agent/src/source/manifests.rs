@@ -115,8 +115,11 @@ impl ManifestsSource {
             }
         }
         held.retain(|file, _| !broken.contains(file));
+        // A directory that is away, such as a volume that is not mounted, deleted nothing.
+        let is_there = dir.is_dir();
         for (file, before) in &self.known {
-            let is_read = held.contains_key(file) || is_gone(file) || (!is_short && opens(file));
+            let is_gone = is_there && is_gone(file);
+            let is_read = held.contains_key(file) || is_gone || (!is_short && opens(file));
             if broken.contains(file) || (unknown && !is_read) {
                 round.unreadable(before);
                 held.insert(Arc::clone(file), before.clone());
@@ -404,6 +407,23 @@ mod tests {
         fs::remove_file(watched.folder.path().join("b.yaml")).unwrap();
         let one =
             Listing { exist: names(&["one"]), closes: true, healthy: true, ..Listing::default() };
+        watched.until(&one).await;
+        watched.shutdown.trigger();
+    }
+
+    /// Guarantee: a directory that goes away closes nothing, and is looked at again when it is back.
+    #[tokio::test]
+    async fn a_directory_that_goes_away_deletes_nothing() {
+        let mut watched = Watched::start(&[("a.yaml", &map("one"))]);
+        let one =
+            Listing { exist: names(&["one"]), closes: true, healthy: true, ..Listing::default() };
+        watched.until(&one).await;
+        let (dir, aside) =
+            (watched.folder.path().to_owned(), watched.folder.path().with_extension("aside"));
+        fs::rename(&dir, &aside).unwrap();
+        let away = Listing { unreadable: names(&["one"]), ..Listing::default() };
+        assert_eq!(watched.listing().await, away, "the first listing without it");
+        fs::rename(&aside, &dir).unwrap();
         watched.until(&one).await;
         watched.shutdown.trigger();
     }
