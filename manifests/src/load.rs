@@ -1,6 +1,8 @@
-//! Paths to documents: walks, reads on all cores, and then decides what needs to know all files.
+//! Paths to documents: what a file means can depend on others, which kustomizations and definitions
+//! of kinds say. [`load`] reads everything on all cores and keeps it; [`visit`] keeps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +11,7 @@ use crate::document::{Class, Document, Problem, ProblemKind, Why};
 use crate::kinds::{Scope, Scopes};
 use crate::kustomize::{self, Listing, Use};
 use crate::node::{Entry, Node, Position, Value};
-use crate::read::{Content, read};
+use crate::read::{Content, bytes_of, read};
 use crate::walk::{Exclude, Input, Source, walk};
 
 #[derive(Clone, Debug, Default)]
@@ -40,7 +42,11 @@ pub fn load(options: &Options) -> Loaded {
     let Options { paths, exclude, namespace, keep_texts } = options;
     let found = walk(paths, exclude);
     let contents = read_all(&found.inputs, *keep_texts);
-    let listing = listing(paths, &found.inputs, &contents);
+    let mut kustomizations = Kustomizations::default();
+    for (input, content) in found.inputs.iter().zip(&contents) {
+        kustomizations.note(input, &content.documents);
+    }
+    let listing = kustomizations.with_those_above(paths);
     let mut loaded =
         Loaded { problems: found.problems, files: found.inputs.len(), ..Loaded::default() };
     for (input, content) in found.inputs.iter().zip(contents) {
@@ -52,8 +58,60 @@ pub fn load(options: &Options) -> Loaded {
             loaded.texts.insert(Arc::clone(&input.shown), text);
         }
     }
-    place_in_namespaces(&mut loaded.documents, namespace.as_deref());
+    let mut scopes = Scopes::default();
+    define(&mut scopes, &loaded.documents);
+    place_in_namespaces(&mut loaded.documents, &scopes, namespace.as_deref());
     loaded
+}
+
+/// Tells the documents under `folder` one by one, in [`load`]'s order and as it has them, and gives the
+/// problems; a break ends it. No more than one file is held at a time; those that say what others are,
+/// are read anew.
+#[must_use]
+pub fn visit(
+    folder: &Path,
+    namespace: Option<&str>,
+    mut each: impl FnMut(Document) -> ControlFlow<()>,
+) -> Vec<Problem> {
+    let found = walk(&[folder.to_owned()], &[]);
+    let ruling: Vec<&Input> = found.inputs.iter().filter(|input| may_rule(input)).collect();
+    let mut kustomizations = Kustomizations::default();
+    for input in &ruling {
+        kustomizations.note(input, &read(input).documents);
+    }
+    let listing = kustomizations.with_those_above(&[folder.to_owned()]);
+    let content = |input: &Input| {
+        let mut content = read(input);
+        apply_listing(&listing, input, &mut content.documents, &mut content.problems);
+        content
+    };
+    let mut scopes = Scopes::default();
+    for input in &ruling {
+        define(&mut scopes, &content(input).documents);
+    }
+    let mut problems = found.problems;
+    for input in &found.inputs {
+        let mut content = content(input);
+        place_in_namespaces(&mut content.documents, &scopes, namespace);
+        problems.append(&mut content.problems);
+        if content.documents.into_iter().try_for_each(&mut each).is_break() {
+            break;
+        }
+    }
+    problems
+}
+
+/// Whether the file can be a kustomization or define a kind. Errs on the side of yes: an escape may
+/// hide a word, and text that is not UTF-8 is not looked into.
+fn may_rule(input: &Input) -> bool {
+    let Source::File { path } = &input.source else { return true };
+    let named = path.file_name().and_then(|name| name.to_str());
+    if named.is_some_and(|name| kustomize::FILE_NAMES.contains(&name)) {
+        return true;
+    }
+    let Ok(bytes) = bytes_of(input) else { return false };
+    // Kustomization, CustomResourceDefinition.
+    bytes.windows(5).any(|word| word == b"ustom") || bytes.iter().any(|b| matches!(b, b'\\' | 0))
 }
 
 fn read_all(inputs: &[Input], keep_texts: bool) -> Vec<Content> {
@@ -87,36 +145,44 @@ fn read_all(inputs: &[Input], keep_texts: bool) -> Vec<Content> {
     contents.into_iter().map(|(_, content)| content).collect()
 }
 
-/// From the kustomizations that were read, and from those above the given paths.
-fn listing(paths: &[PathBuf], inputs: &[Input], contents: &[Content]) -> Listing {
-    let mut listing = Listing::default();
-    let mut known = BTreeSet::new();
-    for (input, content) in inputs.iter().zip(contents) {
-        let Source::File { path } = &input.source else { continue };
-        let is_kustomization = |document: &&Document| {
-            document.class == Class::NotEvaluated { why: Why::Kustomization }
-        };
-        for document in content.documents.iter().filter(is_kustomization) {
-            known.insert(path.clone());
-            listing.add(&document.node, path.parent().unwrap_or(Path::new("/")), &document.file);
+/// What kustomizations say of files.
+#[derive(Default)]
+struct Kustomizations {
+    listing: Listing,
+    known: BTreeSet<PathBuf>,
+}
+
+impl Kustomizations {
+    fn note(&mut self, input: &Input, documents: &[Document]) {
+        let Source::File { path } = &input.source else { return };
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        for document in documents {
+            if document.class == (Class::NotEvaluated { why: Why::Kustomization }) {
+                self.known.insert(path.clone());
+                self.listing.add(&document.node, folder, &document.file);
+            }
         }
     }
-    let mut starts = BTreeSet::new();
-    for path in paths.iter().filter_map(|path| std::fs::canonicalize(path).ok()) {
-        starts.extend(path.parent().map(Path::to_owned));
-    }
-    for path in starts.iter().flat_map(|start| kustomize::above(start)) {
-        if !known.insert(path.clone()) {
-            continue;
+
+    /// And those above the given paths.
+    fn with_those_above(mut self, paths: &[PathBuf]) -> Listing {
+        let mut starts = BTreeSet::new();
+        for path in paths.iter().filter_map(|path| std::fs::canonicalize(path).ok()) {
+            starts.extend(path.parent().map(Path::to_owned));
         }
-        let shown = Arc::from(path.to_string_lossy());
-        let content =
-            read(&Input { shown: Arc::clone(&shown), source: Source::File { path: path.clone() } });
-        for document in &content.documents {
-            listing.add(&document.node, path.parent().unwrap_or(Path::new("/")), &shown);
+        for path in starts.iter().flat_map(|start| kustomize::above(start)) {
+            if !self.known.insert(path.clone()) {
+                continue;
+            }
+            let shown = Arc::from(path.to_string_lossy());
+            let source = Source::File { path: path.clone() };
+            let content = read(&Input { shown: Arc::clone(&shown), source });
+            for document in &content.documents {
+                self.listing.add(&document.node, path.parent().unwrap_or(Path::new("/")), &shown);
+            }
         }
+        self.listing
     }
-    listing
 }
 
 fn apply_listing(
@@ -151,9 +217,9 @@ fn apply_listing(
     }
 }
 
-fn place_in_namespaces(documents: &mut [Document], namespace: Option<&str>) {
-    let mut scopes = Scopes::default();
-    for document in documents.iter() {
+/// Takes note of the kinds that the documents define.
+fn define(scopes: &mut Scopes, documents: &[Document]) {
+    for document in documents {
         if let Class::Resource(resource) = &document.class
             && resource.gvk.group == "apiextensions.k8s.io"
             && resource.gvk.kind == "CustomResourceDefinition"
@@ -161,6 +227,9 @@ fn place_in_namespaces(documents: &mut [Document], namespace: Option<&str>) {
             scopes.define(&document.node);
         }
     }
+}
+
+fn place_in_namespaces(documents: &mut [Document], scopes: &Scopes, namespace: Option<&str>) {
     for document in documents {
         let Class::Resource(resource) = &mut document.class else { continue };
         match scopes.of(&resource.gvk.group, &resource.gvk.kind) {

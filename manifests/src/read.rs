@@ -21,17 +21,21 @@ pub struct Content {
     pub text: String,
 }
 
-#[must_use]
-pub fn read(input: &Input) -> Content {
-    let bytes = match &input.source {
+/// One byte more than the limit at most.
+pub fn bytes_of(input: &Input) -> std::io::Result<Vec<u8>> {
+    match &input.source {
         Source::File { path } => std::fs::File::open(path).and_then(bounded),
         Source::Stdin => bounded(std::io::stdin().lock()),
-    };
+    }
+}
+
+#[must_use]
+pub fn read(input: &Input) -> Content {
     let path = match &input.source {
         Source::File { path } => Some(path.as_path()),
         Source::Stdin => None,
     };
-    match bytes {
+    match bytes_of(input) {
         Ok(bytes) => read_bytes(&input.shown, path, bytes),
         Err(error) => Content {
             problems: vec![Problem {

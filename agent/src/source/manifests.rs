@@ -7,6 +7,7 @@
 //! other would overwrite it in a cluster in an order that nobody chose.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use notify::{RecursiveMode, Watcher as _};
 use provost_engine::{CompiledSet, Object};
-use provost_manifests::{Class, Document, Loaded, Options, Problem, ProblemKind, load, walk};
+use provost_manifests::{Class, Document, Problem, ProblemKind, visit, walk};
 use provost_model::Digest;
 use provost_model::subject::{Location, ResourceRef};
 use provost_runtime::shutdown::Shutdown;
@@ -95,25 +96,19 @@ impl ManifestsSource {
     /// Reads everything and says it as one listing. Ends early when nobody listens any more.
     fn list(mut self, set: Digest, changes: &mpsc::Sender<Change>) -> Self {
         let Settings { dir, namespace, rescan: _ } = &self.settings;
-        let options = Options {
-            paths: vec![dir.clone()],
-            namespace: namespace.clone(),
-            ..Options::default()
-        };
-        let loaded = load(&options);
         let mut round =
             Round { dir, changes, seen: HashSet::new(), duplicates: Vec::new(), lost: false };
         round.say(Change::Begin(Scope::Everything));
-        let is_short = loaded.problems.iter().any(hides_files);
-        let unknown = is_short || loaded.problems.iter().any(|p| !self.known.contains_key(&p.file));
-        let Loaded { documents, problems, .. } = loaded;
-        let broken: HashSet<Arc<str>> = problems.iter().map(|p| Arc::clone(&p.file)).collect();
         let mut held: HashMap<Arc<str>, Vec<ResourceRef>> = HashMap::new();
-        for document in documents {
+        let problems = visit(dir, namespace.as_deref(), |document| {
             if let Some(subject) = round.exists(&document) {
                 held.entry(document.file).or_default().push(subject);
             }
-        }
+            if round.lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let is_short = problems.iter().any(hides_files);
+        let unknown = is_short || problems.iter().any(|p| !self.known.contains_key(&p.file));
+        let broken: HashSet<Arc<str>> = problems.iter().map(|p| Arc::clone(&p.file)).collect();
         held.retain(|file, _| !broken.contains(file));
         // A directory that is away, such as a volume that is not mounted, deleted nothing.
         let is_there = dir.is_dir();

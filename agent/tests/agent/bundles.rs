@@ -6,9 +6,8 @@ use provost_model::{Code, LabelSelector};
 use provost_proto::session::BundleAnswer;
 use provost_trust::{Envelope, Grant};
 
-use super::hub::{
-    Hub, Keys, State, assigned, at, blobs, contents, header, sign_assignment, sign_manifest,
-};
+use super::hub::{Hub, State};
+use super::signing::{Keys, assigned, at, blobs, contents, header, sign_assignment, sign_manifest};
 use super::{Running, enrolled};
 
 /// Signs version `version` and assigns it.

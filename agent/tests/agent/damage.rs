@@ -11,7 +11,8 @@ use provost_proto::session::BundleAnswer;
 use provost_trust::assignment::AssignedAction;
 
 use super::bundles::{publish, refusal};
-use super::hub::{Hub, assigned, blobs, contents, header, sign_assignment, sign_manifest};
+use super::hub::Hub;
+use super::signing::{assigned, blobs, contents, header, sign_assignment, sign_manifest};
 use super::{Running, enrolled};
 
 fn data(folder: &Path, name: &str) -> PathBuf {

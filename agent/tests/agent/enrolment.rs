@@ -5,7 +5,8 @@ use std::time::Duration;
 use provost_model::Digest;
 use provost_model::record::TrustEvent;
 
-use super::hub::{Hub, Keys};
+use super::hub::Hub;
+use super::signing::Keys;
 use super::{Running, config, enrolled};
 
 fn has(folder: &std::path::Path, name: &str) -> bool {

@@ -9,6 +9,7 @@ mod enrolment;
 mod hub;
 mod recorder;
 mod session;
+mod signing;
 
 use std::path::Path;
 use std::sync::Arc;

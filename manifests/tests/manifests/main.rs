@@ -2,13 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod whole;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use provost_manifests::{
-    Class, Exclude, Loaded, Node, Options, Position, ProblemKind, Value, Why, load, read_bytes,
+    Class, Exclude, Loaded, Node, Options, ProblemKind, Why, load, read_bytes,
 };
 use serde::Deserialize as _;
 
@@ -394,69 +396,6 @@ fn objects_deserialize_from_the_tree() {
     assert_eq!((pod.kind.as_str(), pod.spec.replicas, pod.spec.paused), ("Pod", 3, Some(true)));
     assert_eq!((pod.spec.note, pod.spec.ratio, pod.spec.policy), (None, 1.0, Policy::Always));
     assert!(u8::deserialize(&content.documents[0].node).is_err());
-}
-
-/// At the position of every key and every text stands what it says. Block texts, escapes and
-/// values of several lines are left out.
-fn positions_are_true(text: &str, node: &Node) -> usize {
-    let rest = |at: Position| -> String {
-        let line = text.lines().nth(at.line as usize - 1).unwrap();
-        line.chars().skip(at.column as usize - 1).collect()
-    };
-    let shows = |at: Position, expected: &str| {
-        let found = rest(at);
-        let bare = found.trim_start_matches(['"', '\'']);
-        assert!(bare.starts_with(expected), "{at}: expected {expected:?}, found {found:?}");
-    };
-    match &node.value {
-        Value::Mapping(entries) => entries
-            .iter()
-            .map(|entry| {
-                shows(entry.key_at, &entry.key);
-                1 + positions_are_true(text, &entry.value)
-            })
-            .sum(),
-        Value::Sequence(elements) => {
-            elements.iter().map(|element| positions_are_true(text, element)).sum()
-        }
-        Value::String(value)
-            if !value.contains(['\n', '\\', '"', '\''])
-                && !rest(node.at).starts_with(['|', '>']) =>
-        {
-            shows(node.at, value.split(' ').next().unwrap());
-            1
-        }
-        Value::Int(value) if !rest(node.at).starts_with('0') => {
-            shows(node.at, &value.to_string());
-            1
-        }
-        _ => 0,
-    }
-}
-
-fn corpus() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
-    if path.is_dir() {
-        return Some(path);
-    }
-    println!("left out: {} is not there", path.display());
-    #[expect(clippy::disallowed_methods, reason = "CI is the machine's word, not a setting")]
-    let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-    assert!(!in_ci, "the corpus is missing in CI");
-    None
-}
-
-#[test]
-fn every_position_of_the_corpus_is_true() {
-    let Some(corpus) = corpus() else { return };
-    let loaded = load(&Options { paths: vec![corpus], keep_texts: true, ..Options::default() });
-    assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
-    let checked: usize = loaded
-        .documents
-        .iter()
-        .map(|document| positions_are_true(&loaded.texts[&document.file], &document.node))
-        .sum();
-    assert!(checked > 5_000, "{checked}");
 }
 
 proptest! {
