@@ -41,6 +41,20 @@ pub(crate) fn assemble(
     origin: Origin,
     name: &dyn Fn(&str) -> String,
 ) -> Result<Bundle, Vec<Diagnostic>> {
+    match assemble_what_is_whole(files, form, origin, name)? {
+        (bundle, problems) if problems.is_empty() => Ok(bundle),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// The same, but what is wrong within the folder of a policy costs that policy and its bindings alone;
+/// it is told beside the bundle.
+pub(crate) fn assemble_what_is_whole(
+    files: &BTreeMap<String, Bytes>,
+    form: Form,
+    origin: Origin,
+    name: &dyn Fn(&str) -> String,
+) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut parts = Parts::new(form, name);
     if files.len() > MAX_BUNDLE_FILES {
         let message = format!("{} files; a bundle has at most {MAX_BUNDLE_FILES}", files.len());
@@ -191,26 +205,40 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn finish(mut self, origin: Origin) -> Result<Bundle, Vec<Diagnostic>> {
+    fn finish(mut self, origin: Origin) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
         self.join_inputs();
-        let (policies, mut libraries) = self.policies_with_imports();
+        let folders: Vec<String> = self.policies.keys().map(|folder| (self.name)(folder)).collect();
+        let (mut policies, mut libraries) = self.policies_with_imports();
         resolve_imports(&mut self.library_tests, &libraries.clone());
         let known = libraries.clone();
         resolve_imports(&mut libraries, &known);
         self.problems.extend(check::libraries(&libraries, self.name));
         self.problems.extend(check::policies(&policies, &libraries, self.name));
-        let written = std::mem::take(&mut self.bindings);
+        let mut written = std::mem::take(&mut self.bindings);
         self.problems.extend(check::bindings(&written, &policies, !self.problems.is_empty()));
         if self.form == Form::Tree {
             self.problems.extend(check::bindings_of_people(&written, &policies));
         }
-        if !self.problems.is_empty() {
-            self.problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        self.problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        let is_in = |problem: &Diagnostic, folder: &str| {
+            problem
+                .file
+                .strip_prefix(folder)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if !self.problems.iter().all(|problem| folders.iter().any(|folder| is_in(problem, folder)))
+        {
             return Err(self.problems);
         }
+        policies.retain(|policy| {
+            let folder = (self.name)(&policy.folder);
+            !self.problems.iter().any(|problem| is_in(problem, &folder))
+        });
+        written.retain(|w| policies.iter().any(|policy| policy.meta.id == w.binding.policy));
         let mut bindings: Vec<Binding> = written.into_iter().map(|w| w.binding).collect();
         bindings.sort_by(|a, b| (&a.policy, &a.id).cmp(&(&b.policy, &b.id)));
-        Ok(Bundle { policies, libraries, library_tests: self.library_tests, bindings, origin })
+        let library_tests = self.library_tests;
+        Ok((Bundle { policies, libraries, library_tests, bindings, origin }, self.problems))
     }
 
     fn join_inputs(&mut self) {

@@ -19,16 +19,18 @@ use provost_model::binding::Origin;
 use provost_model::limits::{MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES};
 use provost_model::{Code, Digest};
 
-use crate::assemble::assemble;
+use crate::assemble::assemble_what_is_whole;
 use crate::bundle::Bundle;
 use crate::contents::Contents;
 use crate::diagnostic::Diagnostic;
 use crate::role::{Form, Role};
 
-/// A policy tree that was read without a complaint.
+/// A policy tree that was read.
 #[derive(Clone, Debug)]
 pub struct Source {
     bundle: Bundle,
+    root: String,
+    left_out: Vec<Diagnostic>,
 }
 
 impl Source {
@@ -42,14 +44,35 @@ impl Source {
     pub fn into_bundle(self) -> Bundle {
         self.bundle
     }
+
+    /// What people know the tree by; paths within the bundle are below it.
+    #[must_use]
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// What is wrong with the policies that [`read_what_is_whole`] left out.
+    #[must_use]
+    pub fn left_out(&self) -> &[Diagnostic] {
+        &self.left_out
+    }
+
+    fn without_a_complaint(self) -> Result<Self, Vec<Diagnostic>> {
+        if self.left_out.is_empty() { Ok(self) } else { Err(self.left_out) }
+    }
 }
 
 /// Reads `path`: a policy tree, or the folder of one policy within one, which takes the tree's
-/// libraries along.
+/// libraries along. Refuses it for anything that is wrong in it.
 pub fn read_dir(path: &Path) -> Result<Source, Vec<Diagnostic>> {
+    read_what_is_whole(path)?.without_a_complaint()
+}
+
+/// Like [`read_dir`], but a policy in whose folder something is wrong is left out, and the others stand.
+pub fn read_what_is_whole(path: &Path) -> Result<Source, Vec<Diagnostic>> {
     let shown = path.display().to_string();
     if !path.join("policy.rego").is_file() {
-        return from_files(&shown, &walk(path)?);
+        return whole_of_files(&shown, &walk(path)?);
     }
     let absolute = fs::canonicalize(path).map_err(|error| vec![unreadable(&shown, &error)])?;
     let tail: Vec<String> = absolute
@@ -65,12 +88,16 @@ pub fn read_dir(path: &Path) -> Result<Source, Vec<Diagnostic>> {
     let mut files = walk(root)?;
     let own = format!("{area}/{slug}/");
     files.retain(|path, _| path.starts_with("lib/") || path.starts_with(&own));
-    from_files(&root.display().to_string(), &files)
+    whole_of_files(&root.display().to_string(), &files)
 }
 
 /// Reads a policy tree that is in memory, by path below its root. `root` is what people know the
 /// tree by; it stands before every path in a complaint.
 pub fn from_files(root: &str, files: &BTreeMap<String, Bytes>) -> Result<Source, Vec<Diagnostic>> {
+    whole_of_files(root, files)?.without_a_complaint()
+}
+
+fn whole_of_files(root: &str, files: &BTreeMap<String, Bytes>) -> Result<Source, Vec<Diagnostic>> {
     let root = root.trim_end_matches('/');
     let name = |path: &str| match (root, path) {
         ("", path) => path.to_owned(),
@@ -78,14 +105,17 @@ pub fn from_files(root: &str, files: &BTreeMap<String, Bytes>) -> Result<Source,
         (root, path) => format!("{root}/{path}"),
     };
     let unknown = Origin::Local(Digest::from_bytes([0; 32]));
-    let mut bundle = assemble(files, Form::Tree, unknown, &name)?;
+    let (mut bundle, left_out) = assemble_what_is_whole(files, Form::Tree, unknown, &name)?;
+    if bundle.policies.is_empty() && !left_out.is_empty() {
+        return Err(left_out);
+    }
     if bundle.policies.is_empty() {
         let problem = Diagnostic::new(&name(""), Code::NotFound, "there is no policy in it")
             .hint("a policy stands in <area>/<policy>/policy.rego");
         return Err(vec![problem]);
     }
     bundle.origin = Origin::Local(Contents::of(&bundle).content_digest());
-    Ok(Source { bundle })
+    Ok(Source { bundle, root: root.to_owned(), left_out })
 }
 
 /// The files of a tree that mean something, by path below `root`.

@@ -348,6 +348,44 @@ fn own_policies_take_the_place_of_the_library() {
     );
 }
 
+/// Guarantee: what is wrong with a policy of a tree is told, and costs that policy alone.
+#[test]
+fn a_bad_policy_stops_no_other() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    write(root, "policies/own/called-web/policy.rego", OWN_POLICY);
+    let another = |slug: &str| {
+        OWN_POLICY.replace("called-web", slug).replace("called_web", &slug.replace('-', "_"))
+    };
+    let library =
+        another("no-library").replace("violation", "import data.provost.lib.gone\n\nviolation");
+    for (slug, text) in [
+        ("no-library", library),
+        ("no-metadata", another("no-metadata").replace("severity: medium", "severity: red")),
+        ("no-rego", another("no-rego").replace("!= \"web\"", "!= (")),
+    ] {
+        write(root, &format!("policies/own/{slug}/policy.rego"), text);
+        let binding = format!("id: everywhere\npolicy: {slug}\n");
+        write(root, &format!("policies/bindings/{slug}.yaml"), binding);
+    }
+    write(root, "pod.yaml", PRIVILEGED.replace("name: web\n", "name: db\n"));
+    let said = provost(root, &["scan", "--policy", "policies", "-o", "jsonl", "pod.yaml"], "");
+    assert_eq!(said.code, 3, "{}", said.err);
+    let found: Vec<_> = said.lines().iter().map(|line| line["policy"].clone()).collect();
+    assert_eq!(found, [json!("called-web")], "{}", said.err);
+    for slug in ["no-library", "no-metadata", "no-rego"] {
+        assert!(said.err.contains(&format!("policies/own/{slug}/policy.rego:")), "{}", said.err);
+    }
+    let args = ["scan", "--policy", "policies", "--policy-id", "no-metadata", "pod.yaml"];
+    let said = provost(root, &args, "");
+    assert_eq!(said.code, 3, "{}", said.err);
+    assert!(said.err.contains("unknown variant `red`"), "{}", said.err);
+
+    write(root, "policies/lib/odd.rego", "package elsewhere\n");
+    let said = provost(root, &["scan", "--policy", "policies", "pod.yaml"], "");
+    assert_eq!((said.code, said.out.as_str()), (3, ""), "what all share must be whole");
+}
+
 #[test]
 fn a_built_bundle_is_used_whole_or_not_at_all() {
     let folder = tempdir().unwrap();

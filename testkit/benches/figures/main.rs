@@ -1,11 +1,13 @@
-//! `cargo bench -p provost-testkit [-- evaluation|batch|spool]`: the small figures of docs/performance.md.
+//! `cargo bench -p provost-testkit [-- evaluation|scan|batch|spool]`: the small figures of docs/performance.md.
 //!
 //! Prints what it measured and judges nothing: compare figures of one machine and one run. For the evaluation
-//! beside OPA, `PROVOST_ORACLE` is the program of `testkit/build-go.sh oracle`.
+//! beside OPA, `PROVOST_ORACLE` is the program of `testkit/build-go.sh oracle`; `testkit/peers.sh` has
+//! those that scans are compared with.
 
 mod batch;
 mod evaluation;
 mod records;
+mod scan;
 mod spool;
 mod timing;
 
@@ -15,6 +17,9 @@ fn main() -> anyhow::Result<()> {
     println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
     if is_wanted("evaluation") {
         evaluation::run()?;
+    }
+    if is_wanted("scan") {
+        scan::run()?;
     }
     if is_wanted("batch") {
         batch::run()?;

@@ -235,11 +235,15 @@ impl Report {
     }
 }
 
-/// Policies that do not compile.
+/// Policies that cannot be read or do not compile.
 fn broken(sets: &[Set]) -> Vec<Trouble> {
     let of_set = |set: &Set| {
-        let troubles = set.compiled.diagnostics().iter().map(|diagnostic| Trouble {
-            file: Arc::from(diagnostic.file.as_str()),
+        let below_root = |file: &str| format!("{}/{file}", set.root);
+        let read = set.left_out.iter().map(|problem| (problem.file.clone(), problem));
+        let compiled = set.compiled.diagnostics().iter();
+        let compiled = compiled.map(|problem| (below_root(&problem.file), problem));
+        let troubles = read.chain(compiled).map(|(file, diagnostic)| Trouble {
+            file: Arc::from(file),
             at: (diagnostic.line > 0)
                 .then(|| Position { line: diagnostic.line, column: diagnostic.column.max(1) }),
             code: diagnostic.code.to_string(),
