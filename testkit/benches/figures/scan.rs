@@ -36,16 +36,16 @@ pub fn run() -> anyhow::Result<()> {
     for count in [1_000, 10_000] {
         let made = folder.path().join(count.to_string());
         generate(&made, count)?;
-        compare(&format!("{count} generated Deployments, one a file"), &tools, &made)?;
+        compare(&format!("{count} generated Deployments, one a file"), &tools, &made);
     }
     if let Some(corpus) = available::corpus() {
-        compare("the corpus", &tools, &corpus)?;
+        compare("the corpus", &tools, &corpus);
     }
     Ok(())
 }
 
 /// In turns, so that all see the same machine.
-fn compare(what: &str, tools: &[Tool], path: &Path) -> anyhow::Result<()> {
+fn compare(what: &str, tools: &[Tool], path: &Path) {
     println!("\nscan of {what}: median of {ROUNDS} runs");
     let mut runs: Vec<Vec<anyhow::Result<Run>>> = tools.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
@@ -68,10 +68,9 @@ fn compare(what: &str, tools: &[Tool], path: &Path) -> anyhow::Result<()> {
             Err(error) => println!("  {:28} {error:#}", tool.name),
         }
     }
-    Ok(())
 }
 
-/// `PROVOST` is a release build; the peers are those of `testkit/peers.sh`.
+/// Ours is the release build of this tree, the peers are those of `testkit/peers.sh`.
 fn tools() -> anyhow::Result<Vec<Tool>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = |path: PathBuf| path.display().to_string();
