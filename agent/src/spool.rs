@@ -26,6 +26,8 @@
 //! 6. **Crash.** After a crash at any point, an open gives every record whose append returned,
 //!    perhaps records whose append did not return, and never a part of such an append's tail out
 //!    of order. Deleted records may come back; the receiver is idempotent.
+//! 7. **Newer versions.** What a later version of this program wrote is neither read nor removed: [`newer`] sets it aside
+//!    whole, the chain begins another epoch, and that is declared in it.
 //!
 //! # Layout
 //!
@@ -41,6 +43,7 @@ pub mod generations;
 pub mod head;
 pub mod ledger;
 pub mod memory;
+pub mod newer;
 pub mod recovery;
 pub mod tally;
 pub mod thread;

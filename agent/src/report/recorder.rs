@@ -30,6 +30,7 @@ use super::reporter::Reporter;
 use super::seen::Seen;
 use crate::metrics::{Recordings, watch_spool};
 use crate::source::Unavailable;
+use crate::spool::newer::Newer;
 use crate::spool::thread::{Handle, Refused};
 use crate::spool::{Limits, Room, thread};
 use crate::state::checkpoint::{Checkpoint, Header};
@@ -105,6 +106,10 @@ pub struct Recorder {
     /// Size of the checkpoint before compression.
     pub(super) table_bytes: u64,
     pub(super) budget_bytes: u64,
+    /// Beside it stands what a newer version left.
+    pub(super) spool_folder: PathBuf,
+    /// What of a newer version was set aside just now: to be declared.
+    newer: Option<Newer>,
     elisions_seen: u64,
     pending_since: Option<Duration>,
     checkpoint_at: Duration,
@@ -135,15 +140,20 @@ impl Recorder {
         let listener = Box::new(move |announced: &_| {
             publish.send_replace(Position::of(announced));
         });
+        let spool_folder = folder.clone();
         let open = move || thread::open(&folder, &head, limits, spool_clock, listener);
-        let spool = tokio::task::spawn_blocking(open)
+        let (spool, newer) = tokio::task::spawn_blocking(open)
             .await
             .map_err(|error| thread::OpenError::Thread(std::io::Error::other(error)))??;
         let checkpoint = Checkpoint::at(state.join("verdicts"));
         let start = replay::start(&checkpoint, &spool).await;
         spool.checkpointed(start.checkpoint).await;
-        health.set("spool", true, "");
-        Ok(Self::with(spool, position, checkpoint, start, clock, health, limits.budget_bytes))
+        let (mut recorder, ends) =
+            Self::with(spool, position, checkpoint, start, clock, health, limits.budget_bytes);
+        recorder.spool_folder = spool_folder;
+        recorder.newer = newer;
+        recorder.tell_spool_health();
+        Ok((recorder, ends))
     }
 
     fn with(
@@ -186,6 +196,8 @@ impl Recorder {
             watch_is_healthy: true,
             table_bytes: 0,
             budget_bytes,
+            spool_folder: PathBuf::new(),
+            newer: None,
             pending_since: None,
             checkpoint_at: now,
             snapshot_at: now,
@@ -213,6 +225,9 @@ impl Recorder {
     /// Runs until shutdown; then seals and saves what is there.
     pub async fn run(mut self, shutdown: Shutdown) {
         self.mode(ModeEvent::Started, "agent", env!("CARGO_PKG_VERSION"));
+        if let Some(newer) = self.newer.take() {
+            self.declare_newer(&newer);
+        }
         self.seal().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -299,6 +314,9 @@ impl Recorder {
         if now >= self.trim_at + TRIM_EVERY {
             self.trim_at = now;
             self.spool.trim().await;
+            if self.is_sealed() {
+                self.tell_spool_health();
+            }
         }
         if self.had_snapshot && now >= self.snapshot_at + SNAPSHOT_EVERY {
             self.want_snapshot(SnapshotReason::Daily).await;

@@ -89,10 +89,10 @@ impl Recorder {
         }
     }
 
-    /// A snapshot that waits is no reason not to be ready.
+    /// A snapshot that waits is no reason not to be ready, nor is what somebody is to look at.
     pub(super) fn tell_spool_health(&self) {
-        match &self.snapshot_waits {
-            Some(waits) => self.health.set_optional("spool", false, waits.clone()),
+        match self.snapshot_waits.clone().or_else(|| self.newer_kept()) {
+            Some(why) => self.health.set_optional("spool", false, why),
             None => self.health.set("spool", true, ""),
         }
     }

@@ -378,6 +378,17 @@ fn directory_name(name: Name) -> String {
     format!("generation-{}-{}-{lane}", name.epoch, name.id)
 }
 
+/// Of the generations in a spool's folder; none where there are none.
+pub fn newest_epoch(directory: &Path) -> io::Result<Option<u64>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let names = entries.filter_map(Result::ok).map(|entry| entry.file_name());
+    let epochs = names.filter_map(|name| Some(parse_directory_name(name.to_str()?)?.epoch));
+    Ok(epochs.max())
+}
+
 fn parse_directory_name(text: &str) -> Option<Name> {
     let mut parts = text.strip_prefix("generation-")?.split('-');
     let epoch = parts.next()?.parse().ok()?;

@@ -15,7 +15,7 @@ use super::Anchor;
 use super::recovery::Known;
 
 const MAGIC: [u8; 4] = *b"PVHD";
-const VERSION: u16 = 1;
+pub const VERSION: u16 = 1;
 #[doc(hidden)]
 pub const SLOT_BYTES: usize = 4 + 2 + 2 + 8 + 8 + 8 + 32 + 8 + 32 + 4;
 /// A sector each, so that one write cannot tear both.
@@ -65,6 +65,22 @@ impl HeadFile {
         self.turn = turn;
         Ok(())
     }
+}
+
+/// The newest version that a slot names, whether or not the slot is sound: those of a newer one are read by nobody here.
+/// None: there is no file, or nothing of one.
+pub fn version(path: &Path) -> io::Result<Option<u32>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let named = |slot: u64| {
+        let mut bytes = [0; MAGIC.len() + 2];
+        file.read_exact_at(&mut bytes, slot * u64::from(SLOT_STRIDE_BYTES)).ok()?;
+        let [high, low] = *bytes.strip_prefix(&MAGIC)?.first_chunk()?;
+        Some(u32::from(u16::from_be_bytes([high, low])))
+    };
+    Ok(named(0).max(named(1)))
 }
 
 fn read_slot(file: &File, slot: u64) -> Option<(u64, Known)> {

@@ -29,26 +29,39 @@ pub struct Recovered<V> {
     pub elisions_made: u64,
 }
 
-const MANIFEST_MAGIC: &str = "provost-spool-manifest 1 ";
+/// Of the manifest, and of all that stands in generations: a change of frames or packs raises it, too, so that an older
+/// version sets the whole aside rather than taking it for damaged.
+pub const MANIFEST_VERSION: u32 = 1;
+const MANIFEST_NAME: &str = "provost-spool-manifest ";
 const SCAN_STEP_BYTES: usize = 1024 * 1024;
 
 #[must_use]
 pub fn encode_manifest(ledger: &Ledger) -> Vec<u8> {
     // A ledger is plain data with string keys: it always serialises.
     let json = serde_json::to_vec(ledger).unwrap_or_default();
-    let mut bytes = format!("{MANIFEST_MAGIC}{:08x}\n", crc32c::crc32c(&json)).into_bytes();
+    let crc = crc32c::crc32c(&json);
+    let mut bytes = format!("{MANIFEST_NAME}{MANIFEST_VERSION} {crc:08x}\n").into_bytes();
     bytes.extend(json);
     bytes
 }
 
 #[must_use]
 pub fn decode_manifest(bytes: &[u8]) -> Option<Ledger> {
-    let rest = bytes.strip_prefix(MANIFEST_MAGIC.as_bytes())?;
+    let start = format!("{MANIFEST_NAME}{MANIFEST_VERSION} ");
+    let rest = bytes.strip_prefix(start.as_bytes())?;
     let (line, json) = rest.split_at_checked(9)?;
     if line != format!("{:08x}\n", crc32c::crc32c(json)).as_bytes() {
         return None;
     }
     serde_json::from_slice(json).ok()
+}
+
+/// The version that a manifest's first bytes name.
+#[must_use]
+pub fn manifest_version(bytes: &[u8]) -> Option<u32> {
+    let rest = bytes.strip_prefix(MANIFEST_NAME.as_bytes())?;
+    let number = rest.split(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 pub fn recover<V: Volume>(mut volume: V, known: Option<&Known>) -> Result<Recovered<V>, Error> {

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::disk::{Deadlines, Disk};
 use super::head::{Found, HeadFile};
+use super::newer::{self, Newer};
 use super::recovery::Known;
 use super::{Anchor, Entry, Error, Extent, Generations, Item, Limit, Limits, Room, Spool};
 
@@ -75,16 +76,18 @@ enum Command {
 }
 
 /// Opens the spool in `folder` with the head file at `head`, and starts its thread. Blocks for as long
-/// as the stores take to open, with a deadline each.
+/// as the stores take to open, with a deadline each. Also gives what of a newer version it set aside for that.
 pub fn open(
     folder: &Path,
     head: &Path,
     limits: Limits,
     clock: SharedClock,
     listener: Listener,
-) -> Result<Handle, OpenError> {
+) -> Result<(Handle, Option<Newer>), OpenError> {
+    let newer = newer::set_aside(folder, head).map_err(OpenError::Head)?;
     let disk = Disk::open(folder, Deadlines::default()).map_err(OpenError::Head)?;
-    start(disk, head, limits, clock, listener)
+    let epoch = newer.as_ref().map(|newer| newer.epoch);
+    Ok((start_at(disk, head, limits, clock, listener, epoch)?, newer))
 }
 
 /// As [`open`], over any volume.
@@ -95,13 +98,27 @@ pub fn start<V: super::volume::Volume + 'static>(
     clock: SharedClock,
     listener: Listener,
 ) -> Result<Handle, OpenError> {
+    start_at(volume, head, limits, clock, listener, None)
+}
+
+/// `epoch`: the one to begin, over a volume with nothing in it.
+fn start_at<V: super::volume::Volume + 'static>(
+    volume: V,
+    head: &Path,
+    limits: Limits,
+    clock: SharedClock,
+    listener: Listener,
+    epoch: Option<u64>,
+) -> Result<Handle, OpenError> {
     let (mut head, found) = HeadFile::open(head).map_err(OpenError::Head)?;
     let known = match &found {
         Found::Known(known) => Some(known),
         Found::Nothing | Found::Damaged => None,
     };
     let mut spool = Generations::open(volume, limits, known)?;
-    if found == Found::Damaged || (found == Found::Nothing && spool.extent().last.seq > 0) {
+    if let Some(epoch) = epoch {
+        spool.reset(epoch)?;
+    } else if found == Found::Damaged || (found == Found::Nothing && spool.extent().last.seq > 0) {
         // How far the chain was announced is not known: going on could fork it.
         tracing::error!("the head file is lost; a new epoch begins");
         spool.reset(spool.extent().epoch + 1)?;

@@ -81,7 +81,7 @@ async fn million() -> anyhow::Result<()> {
 fn open(folder: &Path) -> anyhow::Result<Handle> {
     let (spool, head) = (folder.join("spool"), folder.join("head"));
     let limits = Limits::for_budget(1024 * MIB);
-    Ok(thread::open(&spool, &head, limits, System::shared(), Box::new(|_| {}))?)
+    Ok(thread::open(&spool, &head, limits, System::shared(), Box::new(|_| {}))?.0)
 }
 
 async fn append(spool: &Handle, records: Vec<provost_model::Record>) -> anyhow::Result<()> {

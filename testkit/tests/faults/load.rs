@@ -87,3 +87,11 @@ pub fn whole_after_first(fleet: &Fleet, site: &Site) -> u64 {
     fleet.exact(site);
     fleet.settled(site)
 }
+
+/// What the hub's API says of the site's cluster.
+pub fn detail(fleet: &Fleet, site: &Site) -> Value {
+    let clusters = fleet.get("/api/v1/clusters");
+    let rows = clusters["items"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["name"] == site.name.as_str()).unwrap();
+    fleet.get(&format!("/api/v1/clusters/{}", row["id"].as_str().unwrap()))
+}

@@ -3,12 +3,14 @@
 //! Every test names its scenario and what it guarantees. The daemons are real processes.
 #![cfg(test)]
 
+mod budget;
 mod clock;
 mod crash;
 mod disk;
 mod inside;
 mod link;
 mod load;
+mod newer;
 mod objects;
 mod peers;
 mod policies;

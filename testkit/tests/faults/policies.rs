@@ -21,7 +21,7 @@ const PANICS: &str = "violation contains {\"msg\": \"m\", \"path\": []} if {\n\t
      strings.count(input.review.object.metadata.name, empty) > 100\n}";
 
 /// Puts a policy for Pods into the tree.
-fn add(fleet: &Fleet, id: &str, text: &str) {
+pub fn add(fleet: &Fleet, id: &str, text: &str) {
     let folder = fleet.path("policies/cases").join(id);
     std::fs::create_dir_all(&folder).unwrap();
     let package = id.replace('-', "_");
