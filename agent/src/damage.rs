@@ -1,9 +1,11 @@
 //! Files that cannot be read back: set aside beside where they were, named `.damaged`, and said.
 //!
-//! Invariants: nothing damaged is deleted, so that a person can look at it; the agent goes on with
-//! what is left. As long as one is kept, `trust` is not healthy, with the command that ends it.
+//! Invariants: what is damaged is kept, so that a person can look at it; the agent goes on with
+//! what is left. As long as one is kept, `trust` is not healthy, with the command that ends it. Of each folder of bundles,
+//! whose files come again from the hub, the newest few are kept: a disk that goes bad does not fill up with them.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ const EXTENSION: &str = ".damaged";
 /// Where files are set aside, in the data folder.
 const FOLDERS: [&str; 5] =
     ["trust", "trust/roots", "bundles", "bundles/manifests", "bundles/blobs"];
+/// In each folder that is pruned.
+pub const KEPT_ASIDE: usize = 4;
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const PART: &str = "trust";
 
@@ -52,6 +56,22 @@ impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.name(), self.what)
     }
+}
+
+/// Removes what was set aside in the folder but the newest [`KEPT_ASIDE`].
+pub fn prune(folder: &Path) -> io::Result<()> {
+    let mut aside = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_aside) {
+            // A rename is a change of the file, not of what is in it.
+            let meta = entry.metadata()?;
+            aside.push(((meta.ctime(), meta.ctime_nsec()), entry.path()));
+        }
+    }
+    aside.sort();
+    let surplus = aside.len().saturating_sub(KEPT_ASIDE);
+    aside[..surplus].iter().try_for_each(|(_, path)| disk::remove(path))
 }
 
 #[must_use]

@@ -151,7 +151,17 @@ impl Store {
         for damage in &damages {
             damage.set_aside().map_err(at(&damage.path))?;
         }
+        self.prune_aside()?;
         Ok(damages)
+    }
+
+    /// What was set aside stays within bounds.
+    pub fn prune_aside(&self) -> Result<(), Error> {
+        for name in ["", "manifests", "blobs"] {
+            let folder = self.folder.join(name);
+            damage::prune(&folder).map_err(at(&folder))?;
+        }
+        Ok(())
     }
 
     /// Bytes of a blob that an earlier attempt left.
@@ -242,4 +252,49 @@ fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(path: &Path) -> (i64, i64) {
+        use std::os::unix::fs::MetadataExt as _;
+        let meta = fs::metadata(path).unwrap();
+        (meta.ctime(), meta.ctime_nsec())
+    }
+
+    /// A disk that damages one file after the other: the newest few are kept, and nothing else goes.
+    #[test]
+    fn of_what_is_set_aside_the_newest_few_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let blobs = folder.path().join("blobs");
+        fs::write(blobs.join("other"), "kept").unwrap();
+        for number in 0..damage::KEPT_ASIDE + 3 {
+            let bytes = Bytes::from(format!("file {number}"));
+            let entry = FileEntry {
+                path: format!("p{number}.rego"),
+                size: bytes.len() as u64,
+                sha256: Digest::of(&bytes),
+                kind: provost_trust::files::FileKind::Policy,
+            };
+            fs::write(store.blob_path(&entry.sha256), "damaged").unwrap();
+            assert_eq!(store.set_aside_damaged(std::slice::from_ref(&entry)).unwrap().len(), 1);
+            let aside = store.blob_path(&entry.sha256).with_extension("damaged");
+            assert!(aside.is_file(), "the newest is among those kept");
+            // So that the next is newer by the file system's clock, which goes in steps.
+            let probe = folder.path().join("probe");
+            loop {
+                fs::write(&probe, "").unwrap();
+                if changed(&probe) > changed(&aside) {
+                    break;
+                }
+            }
+        }
+        let kept: Vec<_> =
+            names(&blobs).unwrap().into_iter().filter(|n| damage::is_aside(n)).collect();
+        assert_eq!(kept.len(), damage::KEPT_ASIDE);
+        assert!(blobs.join("other").is_file());
+    }
 }
