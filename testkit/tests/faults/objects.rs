@@ -130,8 +130,45 @@ fn a_file_without_permission_is_named_and_closes_nothing() {
     });
     let status = fleet.status(&site).to_string();
     assert!(status.contains("web.yaml"), "{status}");
+    until("the hub does not show it as whole", LIMIT, || not_whole(&fleet, "web.yaml"));
     std::fs::set_permissions(&web, PermissionsExt::from_mode(0o644)).unwrap();
     site.write("web.yaml", &pod("web", false));
+    fleet.exact(&site);
+    until("the hub shows it as whole again", LIMIT, || match not_whole(&fleet, "web.yaml") {
+        Ok(()) => Err("it names the file still".to_owned()),
+        Err(_) => Ok(()),
+    });
+}
+
+/// The roll-up counts a cluster that is blind to something, names `file`, and is no success.
+fn not_whole(fleet: &Fleet, file: &str) -> Result<(), String> {
+    let rollup = fleet.get("/api/v1/fleet");
+    let is_counted = rollup["clusters"]["impaired"] == 1;
+    let is_named = rollup["impaired"][0]["detail"].as_str().is_some_and(|d| d.contains(file));
+    let printed = fleet.try_provost(&["fleet", "status"]);
+    let is_said = String::from_utf8_lossy(&printed.stdout).contains(file);
+    match is_counted && is_named && is_said && !printed.status.success() {
+        true => Ok(()),
+        false => Err(format!("{rollup}\n{printed:?}")),
+    }
+}
+
+/// Scenario: all that an agent may see is good, and beside it lie a file that was broken from the start and so never
+/// judged. Guarantee: nothing of the roll-up looks whole: coverage stands beside a cluster that is counted and named as
+/// blind, and the command fails; mended, both are over.
+#[test]
+fn a_broken_file_keeps_the_roll_up_from_looking_whole() {
+    let fleet = Fleet::start(&["host-network"]);
+    let site = fleet.enrol("edge-1", json!({}));
+    site.write("web.yaml", &pod("web", false));
+    site.write("api.yaml", "kind: [");
+    until("the hub does not show it as whole", LIMIT, || not_whole(&fleet, "api.yaml"));
+    site.write("api.yaml", &pod("api", false));
+    until("the hub shows a success", LIMIT, || {
+        let printed = fleet.try_provost(&["fleet", "status"]);
+        if printed.status.success() { Ok(()) } else { Err(format!("{printed:?}")) }
+    });
+    assert_eq!(fleet.get("/api/v1/fleet")["clusters"]["impaired"], 0);
     fleet.exact(&site);
 }
 
