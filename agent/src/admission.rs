@@ -203,7 +203,7 @@ impl Admission {
     }
 }
 
-/// Serves reviews on `listener` with the certificate, as tasks of `tasks`.
+/// Serves reviews on `listener` with the certificate, as tasks of `tasks`. By `clock` certificates of clients expire.
 pub fn serve(
     admission: Admission,
     listener: TcpListener,

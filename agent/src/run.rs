@@ -37,7 +37,7 @@ use crate::plane::{self, Recording};
 use crate::ports::Ports;
 use crate::report::{Chain, Journal};
 use crate::status::{self, Board, Link};
-use crate::trust_state::Trust;
+use crate::trust_state::{Trust, TrustedClock};
 use crate::uplink::{Membership, Metrics, Parts, Uplink};
 
 /// In the data folder: where the admin port listens.
@@ -195,6 +195,7 @@ impl Agent {
                     data_dir: &data_dir,
                     registry: &registry,
                     health: &health,
+                    trusted: Arc::new(TrustedClock(ground.trust.clone())),
                     tasks,
                 };
                 door.open(evaluator, sets.clone(), reporter, Arc::clone(&clock))?;
@@ -285,6 +286,7 @@ async fn bundles(
     for damage in &damages {
         damage.set_aside().with_context(|| format!("cannot rename {}", damage.path.display()))?;
     }
+    ground.store.prune_aside()?;
     damages.extend(ground.trust.mend()?);
     damage::declare(&damages, &plane.journal).await;
     Ok((bundles, damages))

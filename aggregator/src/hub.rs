@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use provost_runtime::clock::SharedClock;
+use provost_runtime::clock::{Floored, SharedClock};
 use provost_runtime::metrics::Registry;
 use provost_runtime::spiffe::TrustDomain;
+use provost_trust::{Envelope, Root};
 use tokio::sync::watch;
 
 use crate::ca::HubKeys;
@@ -14,12 +15,17 @@ use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::session::Sessions;
 use crate::session::admission::Admission;
+use crate::store::bundles::{Publication, RootRow};
 use crate::store::{self, Identity as _, SqliteStore, Store};
 
 /// Handed around as an `Arc`.
 pub struct Hub {
     pub store: Arc<dyn Store>,
+    /// Never before the newest date that was signed offline: whoever holds such an object takes nothing for current that
+    /// a slow clock dated before it.
     pub clock: SharedClock,
+    /// What `clock` is made of.
+    pub floor: Arc<Floored>,
     pub keys: HubKeys,
     pub trust_domain: TrustDomain,
     pub settings: Settings,
@@ -61,7 +67,16 @@ impl Hub {
         let epoch =
             store.meta_once("hub_epoch", &clock.wall_ms().unsigned_abs().to_string()).await?;
         let store: Arc<dyn Store> = Arc::new(store);
-        let newest_root = store.roots_after(0).await?.last().map(|root| root.version);
+        let floor = Floored::over(clock);
+        let clock: SharedClock = floor.clone();
+        let roots = store.roots_after(0).await?;
+        for root in &roots {
+            raise(&floor, root);
+        }
+        for bundle in store.bundles().await? {
+            floor.raise(bundle.created_at_ms);
+        }
+        let newest_root = roots.last().map(|root| root.version);
         Ok(Arc::new(Self {
             liveness: Liveness::new(Arc::clone(&clock), settings.heartbeat_interval),
             admission: Admission::new(clock.monotonic()),
@@ -69,6 +84,7 @@ impl Hub {
             metrics: Metrics::new(registry),
             store,
             clock,
+            floor,
             keys,
             trust_domain,
             settings,
@@ -77,6 +93,14 @@ impl Hub {
             root_version: watch::Sender::new(newest_root),
             epoch: epoch.parse().map_err(|error| store::Error::corrupt("meta", error))?,
         }))
+    }
+
+    /// What was published is past, whatever the clock says.
+    pub fn passed(&self, publication: &Publication) {
+        for root in &publication.roots {
+            raise(&self.floor, root);
+        }
+        self.floor.raise(publication.bundle.created_at_ms);
     }
 
     /// Where agents reach this hub: as it was told, or else the bound address, if that names one machine. Empty: the
@@ -88,6 +112,14 @@ impl Hub {
             return vec![format!("https://{agent_address}")];
         }
         agent_urls.clone()
+    }
+}
+
+/// One that cannot be read says nothing of time.
+fn raise(floor: &Floored, root: &RootRow) {
+    let envelope = Envelope::from_json(root.envelope.as_bytes()).ok();
+    if let Some(root) = envelope.and_then(|envelope| Root::parse(&envelope.payload).ok()) {
+        floor.raise(root.created.unix_s().saturating_mul(1000));
     }
 }
 

@@ -85,7 +85,7 @@ async fn start_within(
     let hub =
         Hub::open(store.clone(), Arc::clone(&clock), keys, asked, settings, &registry).await?;
     let shutdown = tasks.shutdown().clone();
-    let slot = ca::hub_certificate(&hub.keys.ca, &hub.trust_domain, &*clock)?;
+    let slot = ca::hub_certificate(&hub.keys.ca, &hub.trust_domain, &*hub.clock)?;
     let keep = ca::keep_certificate(Arc::clone(&hub), slot.clone(), shutdown.clone());
     tasks.spawn("hub certificate", OnEnd::Log, keep);
     let keep = retention::keep(Arc::clone(&hub), shutdown.clone());

@@ -200,9 +200,90 @@ impl Clock for Shifted {
     }
 }
 
+/// A clock that is never before a time that is known to have passed, such as the date of something signed elsewhere. Where
+/// the wall clock is behind that, time goes on from there by the monotonic clock.
+#[derive(Debug)]
+pub struct Floored {
+    clock: SharedClock,
+    floor: Mutex<Floor>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Floor {
+    wall_ms: i64,
+    /// When that was, or was later than.
+    monotonic: Duration,
+}
+
+impl Floored {
+    /// Without a floor yet.
+    #[must_use]
+    pub fn over(clock: SharedClock) -> Arc<Self> {
+        let floor = Floor { wall_ms: i64::MIN, monotonic: clock.monotonic() };
+        Arc::new(Self { clock, floor: Mutex::new(floor) })
+    }
+
+    /// It is at least `wall_ms` now.
+    pub fn raise(&self, wall_ms: i64) {
+        let monotonic = self.clock.monotonic();
+        let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
+        if wall_ms > floor.at(monotonic) {
+            *floor = Floor { wall_ms, monotonic };
+        }
+    }
+
+    /// By how much the wall clock is behind what is known; 0 where it is not.
+    #[must_use]
+    pub fn behind_ms(&self) -> u64 {
+        u64::try_from(self.least_ms().saturating_sub(self.clock.wall_ms())).unwrap_or(0)
+    }
+
+    fn least_ms(&self) -> i64 {
+        let floor = *self.floor.lock().unwrap_or_else(PoisonError::into_inner);
+        floor.at(self.clock.monotonic())
+    }
+}
+
+impl Floor {
+    fn at(&self, monotonic: Duration) -> i64 {
+        let elapsed = monotonic.saturating_sub(self.monotonic).as_millis();
+        self.wall_ms.saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX))
+    }
+}
+
+impl Clock for Floored {
+    fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms().max(self.least_ms())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn boot(&self) -> BootId {
+        self.clock.boot()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_floored_clock_goes_on_from_what_is_known() {
+        let manual = Manual::at(1_000);
+        let clock = Floored::over(manual.clone());
+        assert_eq!((clock.wall_ms(), clock.behind_ms()), (1_000, 0));
+        clock.raise(5_000);
+        manual.advance(Duration::from_millis(500));
+        assert_eq!((clock.wall_ms(), clock.behind_ms()), (5_500, 4_000));
+        clock.raise(5_200);
+        assert_eq!(clock.wall_ms(), 5_500, "that had passed already");
+        manual.set_wall_ms(9_000);
+        assert_eq!((clock.wall_ms(), clock.behind_ms()), (9_000, 0));
+        manual.set_wall_ms(-9_000);
+        assert_eq!(clock.wall_ms(), 5_500);
+    }
 
     #[test]
     fn the_system_clock_moves_and_keeps_its_boot() {

@@ -192,11 +192,14 @@ impl std::fmt::Debug for Ca {
 
 impl Ca {
     pub fn create(trust_domain: &TrustDomain, now_secs: i64) -> Result<Self, Error> {
+        Self::create_valid(trust_domain, Validity::from_now(now_secs, CA_VALIDITY_SECS))
+    }
+
+    /// As [`Self::create`], where no clock says how long.
+    pub fn create_valid(trust_domain: &TrustDomain, validity: Validity) -> Result<Self, Error> {
         let key = TlsKey::generate()?;
-        let mut params = fresh_params(
-            &format!("Provost fleet CA of {trust_domain}"),
-            Validity::from_now(now_secs, CA_VALIDITY_SECS),
-        )?;
+        let name = format!("Provost fleet CA of {trust_domain}");
+        let mut params = fresh_params(&name, validity)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.use_authority_key_identifier_extension = false;

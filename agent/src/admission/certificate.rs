@@ -15,8 +15,10 @@ use provost_runtime::pki::{
 use provost_runtime::spiffe::TrustDomain;
 use provost_runtime::tls::CertificateSlot;
 
-/// Ten years: nobody rotates it yet, and the key never leaves the data folder.
-const VALIDITY_SECS: i64 = 10 * 365 * 24 * 3600;
+const YEAR_SECS: i64 = 365 * 24 * 3600;
+/// A hundred years from the end of 2019 on, whatever the clock says here: API servers go by theirs, the clock of a machine
+/// that has heard nobody yet may be wrong by years, nobody rotates the pair, and its key never leaves the data folder.
+const VALIDITY: Validity = Validity { not_before: 50 * YEAR_SECS, not_after: 150 * YEAR_SECS };
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -48,7 +50,7 @@ impl Certificate {
     }
 
     /// The pair in `folder`, or a new one for these DNS names and loopback.
-    pub fn load_or_create(folder: &Path, dns: &[String], now_secs: i64) -> Result<Self, Error> {
+    pub fn load_or_create(folder: &Path, dns: &[String]) -> Result<Self, Error> {
         let failed = |cause| Error::Io { folder: folder.display().to_string(), cause };
         fs::create_dir_all(folder).map_err(failed)?;
         match load(folder, dns) {
@@ -59,11 +61,11 @@ impl Certificate {
             Err(_) => {}
         }
         let domain: TrustDomain = "admission.provost.internal".parse().map_err(|_| Error::Name)?;
-        let ca = Ca::create(&domain, now_secs)?;
+        let ca = Ca::create_valid(&domain, VALIDITY)?;
         let key = TlsKey::generate()?;
         let addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let usage = Usage::Web { dns: dns.to_vec(), addresses };
-        let issued = ca.issue_own(&key, &usage, Validity::from_now(now_secs, VALIDITY_SECS))?;
+        let issued = ca.issue_own(&key, &usage, VALIDITY)?;
         let write =
             |name: &str, text: &str| write_private(&folder.join(name), text).map_err(failed);
         write("ca.pem", &certificates_to_pem(std::slice::from_ref(ca.certificate())))?;
@@ -124,13 +126,13 @@ mod tests {
     fn a_restart_keeps_the_pair_and_damage_makes_another() {
         let folder = tempfile::tempdir().unwrap();
         let names = ["provost-agent.provost-system.svc".to_owned()];
-        let first = Certificate::load_or_create(folder.path(), &names, 1_800_000_000).unwrap();
-        let again = Certificate::load_or_create(folder.path(), &names, 1_800_000_000).unwrap();
+        let first = Certificate::load_or_create(folder.path(), &names).unwrap();
+        let again = Certificate::load_or_create(folder.path(), &names).unwrap();
         assert_eq!(first.ca_pem(), again.ca_pem());
         let mut last = first.ca_pem().to_owned();
         for file in ["server.key", "server.pem", "ca.pem", "names"] {
             fs::write(folder.path().join(file), "damaged").unwrap();
-            let other = Certificate::load_or_create(folder.path(), &names, 1_800_000_000).unwrap();
+            let other = Certificate::load_or_create(folder.path(), &names).unwrap();
             assert_ne!(last, other.ca_pem(), "{file}");
             other.ca_pem().clone_into(&mut last);
         }
@@ -142,7 +144,7 @@ mod tests {
         let names = ["provost-agent.provost-system.svc".to_owned()];
         assert!(Certificate::load(folder.path(), &names).is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        let made = Certificate::load_or_create(folder.path(), &names, 1_800_000_000).unwrap();
+        let made = Certificate::load_or_create(folder.path(), &names).unwrap();
         let other = ["another.svc".to_owned()];
         let refused = Certificate::load(folder.path(), &other);
         assert!(matches!(refused, Err(Error::OtherNames { .. })));

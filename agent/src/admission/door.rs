@@ -28,6 +28,8 @@ pub struct Door<'a> {
     pub data_dir: &'a Path,
     pub registry: &'a Registry,
     pub health: &'a Health,
+    /// What certificates of clients are judged by.
+    pub trusted: SharedClock,
     pub tasks: &'a Tasks,
 }
 
@@ -41,14 +43,12 @@ impl Door<'_> {
     ) -> anyhow::Result<()> {
         let AdmissionPort { listener, clients } = self.port;
         let address = listener.local_addr()?;
-        let now = i64::try_from(clock.wall_secs()).unwrap_or(i64::MAX);
         let certificate =
-            Certificate::load_or_create(&self.data_dir.join(FOLDER), &self.settings.names, now)?;
-        let admission =
-            Admission::new(evaluator, sets, Some(reporter), Arc::clone(&clock), self.registry)
-                .for_clients(clients)
-                .with_health(self.health.clone());
-        serve(admission, listener, &certificate, clock, self.tasks)?;
+            Certificate::load_or_create(&self.data_dir.join(FOLDER), &self.settings.names)?;
+        let admission = Admission::new(evaluator, sets, Some(reporter), clock, self.registry)
+            .for_clients(clients)
+            .with_health(self.health.clone());
+        serve(admission, listener, &certificate, self.trusted, self.tasks)?;
         let path = self.data_dir.join(ADDRESS_FILE);
         disk::replace(&path, format!("{address}\n").as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -154,7 +154,7 @@ mod tests {
 
         let names = Admission::default().names;
         let live = folder.path().join(FOLDER);
-        let made = Certificate::load_or_create(&live, &names, 1_800_000_000).unwrap();
+        let made = Certificate::load_or_create(&live, &names).unwrap();
         settings.admission =
             Some(Admission { names: vec!["b.svc".to_owned()], ..Admission::default() });
         assert!(words(&settings).contains("start the agent again"));

@@ -101,7 +101,9 @@ pub async fn publish(hub: &Arc<Hub>, request: PublishRequest, actor: &Actor) -> 
         return Ok(outcome);
     }
     let now_ms = hub.clock.wall_ms();
-    hub.store.publish(&publication(checked, actor, now_ms), actor, now_ms).await?;
+    let publication = publication(checked, actor, now_ms);
+    hub.store.publish(&publication, actor, now_ms).await?;
+    hub.passed(&publication);
     hub.root_version.send_replace(Some(outcome.root_version));
     hub.published.send_modify(|generation| *generation += 1);
     tracing::info!(channel = outcome.channel, version = outcome.version, "bundle published");

@@ -1,4 +1,4 @@
-//! Readiness follows the database, and so does the count of clusters.
+//! Readiness follows the database, and so does the count of clusters; and a clock that is behind is said.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,14 @@ use crate::store::identity::{Cluster, ClusterStatus};
 
 const EVERY: Duration = Duration::from_secs(10);
 
+/// What was signed may be dated ahead by so much.
+const CLOCK_TOLERANCE_MS: u64 = 5 * 60 * 1000;
+
 /// Ready while the database answers.
 pub async fn watch(hub: Arc<Hub>, health: Health, shutdown: Shutdown) {
+    let mut is_behind = false;
     loop {
+        is_behind = tell_clock(&hub, &health, is_behind);
         match hub.store.clusters().await {
             Ok(clusters) => {
                 health.set("store", true, "");
@@ -26,6 +31,21 @@ pub async fn watch(hub: Arc<Hub>, health: Health, shutdown: Shutdown) {
             break;
         }
     }
+}
+
+/// No reason not to be ready: time goes on from the newest date that was signed. True: the clock is behind it.
+fn tell_clock(hub: &Hub, health: &Health, was_behind: bool) -> bool {
+    let behind_ms = hub.floor.behind_ms();
+    let is_behind = behind_ms > CLOCK_TOLERANCE_MS;
+    let minutes = behind_ms / 60_000;
+    let detail = format!(
+        "this machine's clock is {minutes} min behind what has been signed: set it right; until then time goes on from there"
+    );
+    if is_behind && !was_behind {
+        tracing::error!(minutes, "{detail}");
+    }
+    health.set_optional("clock", !is_behind, if is_behind { detail } else { String::new() });
+    is_behind
 }
 
 fn count(hub: &Hub, clusters: &[Cluster]) {

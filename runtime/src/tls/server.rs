@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::verify::{ClusterVerifier, any_subject};
+use super::verify::ClientsVerifier;
 use super::{CertificateSlot, Error, Time, provider};
 use crate::clock::SharedClock;
 use crate::pki::Identity;
@@ -76,9 +76,12 @@ pub fn server_config(
     let builder = match clients {
         Clients::Anonymous => builder.with_no_client_auth(),
         Clients::Clusters { ca, trust_domain } => {
-            builder.with_client_cert_verifier(Arc::new(ClusterVerifier::new(&ca, trust_domain)?))
+            let verifier = ClientsVerifier::new(vec![ca], Some(trust_domain))?;
+            builder.with_client_cert_verifier(Arc::new(verifier))
         }
-        Clients::Ca { roots } => builder.with_client_cert_verifier(any_subject(roots)?),
+        Clients::Ca { roots } => {
+            builder.with_client_cert_verifier(Arc::new(ClientsVerifier::new(roots, None)?))
+        }
     };
     let mut config = builder.with_cert_resolver(Arc::new(slot.clone()));
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();

@@ -87,37 +87,33 @@ impl ServerCertVerifier for HubVerifier {
     }
 }
 
-/// The hub checks agents: a certificate is optional, and where there is one it is a cluster's.
+/// A listener checks its clients: a certificate is optional, and where there is one it is of these CAs and, where a
+/// trust domain is given, a cluster's of it.
 #[derive(Debug)]
-pub(super) struct ClusterVerifier {
+pub(super) struct ClientsVerifier {
     inner: Arc<dyn ClientCertVerifier>,
-    trust_domain: TrustDomain,
+    clusters_of: Option<TrustDomain>,
 }
 
-impl ClusterVerifier {
+impl ClientsVerifier {
     pub(super) fn new(
-        ca: &CertificateDer<'static>,
-        trust_domain: TrustDomain,
+        roots: Vec<CertificateDer<'static>>,
+        clusters_of: Option<TrustDomain>,
     ) -> Result<Self, Error> {
-        Ok(Self { inner: any_subject(vec![ca.clone()])?, trust_domain })
+        let mut store = RootCertStore::empty();
+        for root in roots {
+            store.add(root)?;
+        }
+        let inner =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::new(provider()))
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| Error::Anchor { what: error.to_string() })?;
+        Ok(Self { inner, clusters_of })
     }
 }
 
-/// Clients that show a certificate of one of these CAs, whatever it is called, or none.
-pub(super) fn any_subject(
-    roots: Vec<CertificateDer<'static>>,
-) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-    let mut store = RootCertStore::empty();
-    for root in roots {
-        store.add(root)?;
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::new(provider()))
-        .allow_unauthenticated()
-        .build()
-        .map_err(|error| Error::Anchor { what: error.to_string() })
-}
-
-impl ClientCertVerifier for ClusterVerifier {
+impl ClientCertVerifier for ClientsVerifier {
     fn offer_client_auth(&self) -> bool {
         true
     }
@@ -137,9 +133,10 @@ impl ClientCertVerifier for ClusterVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let verified = self.inner.verify_client_cert(leaf, rest, not_before_begun(leaf, now)?)?;
+        let Some(trust_domain) = &self.clusters_of else { return Ok(verified) };
         let found = identity(leaf)?.spiffe;
-        if !matches!(found.role(), Role::Cluster(_)) || found.trust_domain() != &self.trust_domain {
-            let expected = format!("a cluster of {}", self.trust_domain);
+        if !matches!(found.role(), Role::Cluster(_)) || found.trust_domain() != trust_domain {
+            let expected = format!("a cluster of {trust_domain}");
             return Err(refuse(Refusal::WrongIdentity { expected, found: found.to_string() }));
         }
         Ok(verified)
@@ -168,8 +165,8 @@ impl ClientCertVerifier for ClusterVerifier {
     }
 }
 
-/// `now`, or the leaf's `notBefore` where the clock stands before it: what our own CA issued is
-/// never too new, only too old.
+/// `now`, or the leaf's `notBefore` where the clock stands before it: what a CA of ours issued is
+/// never too new, only too old, because the time here is a lower bound.
 fn not_before_begun(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<UnixTime, rustls::Error> {
     let validity = crate::pki::validity(leaf).map_err(|_| bad_encoding())?;
     let begun = u64::try_from(validity.not_before).unwrap_or(0);

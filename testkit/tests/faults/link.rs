@@ -200,7 +200,7 @@ fn a_trickle_is_no_link_and_admission_does_not_wait_for_it() {
 }
 
 /// What an API server asks about a pod in the host's network.
-fn review() -> String {
+pub fn review() -> String {
     let object = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"hostNetwork": true, "containers": [{"name": "a", "image": "a:1"}]},

@@ -34,6 +34,15 @@ impl Client {
         Self::with(&[&rustls::version::TLS13], &[b"http/1.1"], None)
     }
 
+    /// As [`Self::web`], with a certificate of this CA for that time.
+    pub fn certified(ca: &Ca, validity: Validity) -> Self {
+        let key = TlsKey::generate().unwrap();
+        let usage = Usage::Cluster { trust_domain: "clients.test".parse().unwrap(), id: [7; 16] };
+        let issued = ca.issue_own(&key, &usage, validity).unwrap();
+        let chain = vec![issued.certificate];
+        Self::with(&[&rustls::version::TLS13], &[b"http/1.1"], Some((chain, &key)))
+    }
+
     fn with(
         versions: &[&'static rustls::SupportedProtocolVersion],
         alpn: &[&[u8]],
@@ -65,7 +74,7 @@ impl Client {
     }
 
     /// What comes back for these bytes until the other side ends; an error where TLS failed.
-    fn say(&self, address: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    pub fn say(&self, address: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
         let mut stream = self.open(address);
         stream.write_all(bytes)?;
         stream.flush()?;

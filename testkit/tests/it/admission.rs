@@ -66,9 +66,7 @@ impl Webhook {
         let evaluator = Evaluator::start(&sets, limits).expect("two lanes");
         let clock = System::shared();
         let folder = tempfile::tempdir().expect("a folder");
-        let now = i64::try_from(clock.wall_secs()).expect("a time");
-        let certificate =
-            Certificate::load_or_create(folder.path(), &[], now).expect("a certificate");
+        let certificate = Certificate::load_or_create(folder.path(), &[]).expect("a certificate");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let admission = Admission::new(evaluator, sets, None, Arc::clone(&clock), &Registry::new());

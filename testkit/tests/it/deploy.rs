@@ -110,7 +110,6 @@ async fn settings_service_and_registration_fit(kube: &kube::Client) {
     let ca_pem = provost_agent::admission::Certificate::load_or_create(
         tempfile::tempdir().expect("a folder").path(),
         &names,
-        1_800_000_000,
     );
     let ca_pem = ca_pem.expect("a certificate").ca_pem().to_owned();
     let excluded_namespaces = vec![SPACE.to_owned(), "kube-system".to_owned()];
