@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -43,6 +43,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::metrics::Evaluations;
 use crate::report::Reporter;
+use crate::traced;
 pub use certificate::{Certificate, Error as CertificateError};
 use decision::Decision;
 pub use door::Door;
@@ -163,6 +164,7 @@ impl Admission {
         let Some((review, context)) = request.into_review() else {
             return Decision::let_through();
         };
+        traced::about(span, || review.resource());
         let set = self.sets.borrow().clone();
         let evaluate = trace::span("evaluate").child_of(span);
         let verdicts = self.verdicts(&set, &review).await;
@@ -264,13 +266,10 @@ async fn readyz(State(admission): State<Admission>) -> (StatusCode, &'static str
     }
 }
 
-/// Part of the API server's own trace, where it says so.
-fn traced(headers: &HeaderMap) -> Span {
-    let start = trace::span("admission review").kind(Kind::Server);
-    match headers.get("traceparent") {
-        Some(parent) => start.follow(parent.to_str().unwrap_or_default()),
-        None => start.root(),
-    }
+/// Part of the API server's own trace, where it names one.
+fn received(headers: &HeaderMap) -> Span {
+    let parent = headers.get(trace::HEADER).map(HeaderValue::as_bytes);
+    trace::span("admission review").kind(Kind::Server).received(parent)
 }
 
 /// Around the reading of the body, too. Where clients need a certificate, who has none asks in vain.
@@ -310,7 +309,7 @@ async fn validate(State(admission): State<Admission>, headers: HeaderMap, body: 
         }
     };
     let uid = envelope.uid.clone();
-    let span = traced(&headers);
+    let span = received(&headers);
     let decision = admission.decide(envelope, &span).await;
     span.set("provost.allowed", decision.allowed);
     let result =

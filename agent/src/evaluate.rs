@@ -13,17 +13,17 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use provost_engine::{CompiledSet, Evaluator, EvaluatorError, Review};
 use provost_model::policy::Checkpoint;
-use provost_model::subject::ResourceRef;
 use provost_model::{Attributes, Digest, Verdict};
 use provost_runtime::clock::SharedClock;
 use provost_runtime::shutdown::Shutdown;
-use provost_runtime::telemetry::trace::{self, Moment};
+use provost_runtime::telemetry::trace;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::Evaluations;
 use crate::report::seen::{Evaluated, Seen};
 use crate::source::{Change, Observed};
 use crate::state::table::Stamp;
+use crate::traced;
 
 /// Reviews under way: enough to keep the audit lane's thread busy, and within its queue.
 const IN_FLIGHT: usize = 8;
@@ -81,9 +81,9 @@ impl Pipeline {
         let seen = match change {
             Change::Exists(_) => return Ok(()),
             Change::Begin(_) => Seen::Begin,
-            Change::Gone { subject } => Seen::Gone(subject),
+            Change::Gone { subject, seen } => Seen::Gone(subject, seen),
             Change::Unreadable { subject } => Seen::Kept(subject),
-            Change::End(scope) => Seen::End(scope),
+            Change::End { scope, seen } => Seen::End(scope, seen),
             Change::Complete { set, unavailable } => {
                 let current = self.sets.borrow().clone();
                 if current.id() != set {
@@ -113,7 +113,7 @@ impl Pipeline {
         if known.await.map_err(|_| Over)? {
             return Ok(None);
         }
-        let change = traced(seen, &subject);
+        let change = traced::change(seen, &subject);
         let (lane, sets) = (Audit::of(self), self.sets.clone());
         let evaluation = async move {
             let span = trace::span("evaluate").child_of(&change);
@@ -134,18 +134,6 @@ impl Pipeline {
         }
         Ok(())
     }
-}
-
-/// The trace of a change, from when the source saw it until it is recorded.
-fn traced(seen: Moment, subject: &ResourceRef) -> trace::Span {
-    let span = trace::span("change").since(seen).root();
-    if span.is_recording() {
-        span.set("k8s.resource.group", &subject.group);
-        span.set("k8s.resource.kind", &subject.kind);
-        span.set("k8s.namespace.name", &subject.namespace);
-        span.set("k8s.resource.name", &subject.name);
-    }
-    span
 }
 
 /// The audit lane, as one evaluation needs it.

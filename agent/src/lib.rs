@@ -19,5 +19,6 @@ pub mod source;
 pub mod spool;
 pub mod state;
 pub mod status;
+mod traced;
 pub mod trust_state;
 pub mod uplink;

@@ -27,13 +27,19 @@ pub enum Change {
     Exists(Box<Observed>),
     Gone {
         subject: ResourceRef,
+        /// When the source came to know it: where its trace begins.
+        seen: trace::Moment,
     },
     /// Known from before and not readable now: neither changed nor gone.
     Unreadable {
         subject: ResourceRef,
     },
     /// The listing of `scope` is complete: what it did not mention is gone.
-    End(Scope),
+    End {
+        scope: Scope,
+        /// When the source came to know it: where the traces of what is gone begin.
+        seen: trace::Moment,
+    },
     /// Every scope that can be read has been listed since the set `set` ([`CompiledSet::id`]) came
     /// into force.
     Complete {

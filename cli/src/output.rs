@@ -34,7 +34,9 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Of standard output and standard error: one may be a file while the other is a terminal.
 static COLOR: AtomicBool = AtomicBool::new(false);
+static ERROR_COLOR: AtomicBool = AtomicBool::new(false);
 
 /// Decides once, at start. `auto` means a terminal that has not asked for no colour.
 pub fn set_color(color: Color) {
@@ -46,12 +48,13 @@ pub fn set_color(color: Color) {
         std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
             && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
     };
-    let on = match color {
+    let on = |is_terminal: bool| match color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => std::io::stdout().is_terminal() && wanted(),
+        Color::Auto => is_terminal && wanted(),
     };
-    COLOR.store(on, Ordering::Relaxed);
+    COLOR.store(on(std::io::stdout().is_terminal()), Ordering::Relaxed);
+    ERROR_COLOR.store(on(std::io::stderr().is_terminal()), Ordering::Relaxed);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,9 +68,23 @@ pub enum Style {
     Cyan,
 }
 
-/// `text` in `style`, or as it is where colours are off.
+/// `text` in `style` for standard output, or as it is where colours are off.
 pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
-    if !COLOR.load(Ordering::Relaxed) {
+    painted(&COLOR, style, text)
+}
+
+/// As [`paint`], for standard error.
+pub fn paint_error(style: Style, text: impl std::fmt::Display) -> String {
+    painted(&ERROR_COLOR, style, text)
+}
+
+/// Whether standard error gets escape codes.
+pub fn errors_are_painted() -> bool {
+    ERROR_COLOR.load(Ordering::Relaxed)
+}
+
+fn painted(on: &AtomicBool, style: Style, text: impl std::fmt::Display) -> String {
+    if !on.load(Ordering::Relaxed) {
         return text.to_string();
     }
     let code = match style {
@@ -98,6 +115,7 @@ pub fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// For standard error.
 pub fn error_label() -> String {
-    paint(Style::Red, "error:")
+    paint_error(Style::Red, "error:")
 }

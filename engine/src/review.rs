@@ -51,11 +51,17 @@ impl Review {
     /// What the verdicts are about.
     #[must_use]
     pub fn subject(&self) -> Subject {
-        Subject::Kubernetes(ResourceRef {
+        Subject::Kubernetes(self.resource())
+    }
+
+    /// The object that the verdicts are about.
+    #[must_use]
+    pub fn resource(&self) -> ResourceRef {
+        ResourceRef {
             group: self.gvk.group.clone(),
             kind: self.gvk.kind.clone(),
             namespace: self.namespace.clone(),
             name: self.name.clone(),
-        })
+        }
     }
 }

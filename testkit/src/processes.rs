@@ -51,6 +51,12 @@ impl Fleet {
     /// As [`Fleet::start`], in a folder where something stands already.
     #[must_use]
     pub fn start_in(folder: TempDir, policies: &[&str]) -> Self {
+        Self::start_logging(folder, policies, &json!({"format": "human"}))
+    }
+
+    /// As [`Fleet::start_in`], with these settings of the hub under `log`.
+    #[must_use]
+    pub fn start_logging(folder: TempDir, policies: &[&str], log: &Value) -> Self {
         let path = folder.path().to_owned();
         let any = "127.0.0.1:0";
         let settings = json!({
@@ -61,7 +67,7 @@ impl Fleet {
             "admin": {"listen": any},
             "auto_approve": true,
             "heartbeat_interval_ms": HEARTBEAT_MS,
-            "log": {"format": "human"},
+            "log": log,
         });
         let hub = Daemon::new("provost-aggregator", &path.join("hub"), &settings);
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));

@@ -85,9 +85,11 @@ async fn deliver(
     let scope = || Scope::Kind { group: resource.group.clone(), kind: resource.kind.clone() };
     let change = match event {
         Event::Init => Change::Begin(scope()),
-        Event::InitDone => Change::End(scope()),
+        Event::InitDone => Change::End { scope: scope(), seen: Moment::now() },
         Event::Apply(raw) | Event::InitApply(raw) => exists(raw, resource),
-        Event::Delete(raw) => Change::Gone { subject: subject(&raw, resource) },
+        Event::Delete(raw) => {
+            Change::Gone { subject: subject(&raw, resource), seen: Moment::now() }
+        }
     };
     changes.send(change).await.is_ok()
 }
@@ -197,7 +199,7 @@ mod tests {
         match changes.recv().await.expect("the kind goes on being watched") {
             Change::Begin(_) => "begin".to_owned(),
             Change::Exists(observed) => observed.object.name().to_owned(),
-            Change::End(_) => "end".to_owned(),
+            Change::End { .. } => "end".to_owned(),
             other => panic!("{other:?}"),
         }
     }

@@ -7,7 +7,7 @@ use provost_model::record::{Class, ModeEvent, Record, RecordBody, RecordHeader, 
 use provost_model::subject::ResourceRef;
 use provost_model::{Attributes, Subject, Verdict};
 use provost_proto::policy_set;
-use provost_runtime::telemetry::trace;
+use provost_runtime::telemetry::trace::{self, Moment};
 use tokio::sync::oneshot;
 
 use super::recorder::Recorder;
@@ -15,6 +15,7 @@ use super::records::{Indexed, Stated, split};
 use crate::source::{Scope, Unavailable};
 use crate::state::Key;
 use crate::state::table::Stamp;
+use crate::traced;
 
 pub enum Seen {
     Begin,
@@ -23,8 +24,8 @@ pub enum Seen {
     Evaluated(Box<Evaluated>),
     /// Known, and not readable now.
     Kept(ResourceRef),
-    Gone(ResourceRef),
-    End(Scope),
+    Gone(ResourceRef, Moment),
+    End(Scope, Moment),
     Complete(Arc<CompiledSet>, Vec<Unavailable>),
     Health(bool, String),
 }
@@ -56,13 +57,13 @@ impl Recorder {
             Seen::Kept(subject) => {
                 self.table.see(&Key::of(&subject), None);
             }
-            Seen::Gone(subject) => {
-                self.gone(&Key::of(&subject));
+            Seen::Gone(subject, seen) => {
+                self.gone(&Key::of(&subject), seen);
                 self.seal_if_full().await;
             }
-            Seen::End(scope) => {
+            Seen::End(scope, seen) => {
                 for key in self.table.unseen(&scope) {
-                    self.gone(&key);
+                    self.gone(&key, seen);
                     self.seal_if_full().await;
                 }
             }
@@ -95,7 +96,7 @@ impl Recorder {
         let key = Key::of(&subject);
         let uid = attributes.uid.clone();
         if self.table.get(&key).is_some_and(|entry| *entry.uid != *uid) {
-            self.gone(&key);
+            self.removed(&key, &span);
         }
         let stated = Stated::of(&indexed, Subject::Kubernetes(subject), attributes, &verdicts);
         let cells = stated.cells(&indexed);
@@ -116,10 +117,21 @@ impl Recorder {
         }
     }
 
-    fn gone(&mut self, key: &Key) {
+    /// A change of its own, for what is known.
+    fn gone(&mut self, key: &Key, seen: Moment) {
+        let Some(verdicts) = self.table.get(key).map(|entry| entry.cells.len()) else { return };
+        let change = traced::change(seen, &key.subject());
+        let span = trace::span("record").child_of(&change);
+        span.set("provost.verdict_changes", verdicts);
+        self.removed(key, &span);
+    }
+
+    /// `span` is of the change that it is part of.
+    fn removed(&mut self, key: &Key, span: &trace::Span) {
         let Some(entry) = self.table.remove(key) else { return };
         self.metrics.objects.set_size(self.table.len() as u64);
-        let header = self.header(Class::P1);
+        self.metrics.changes.add(entry.cells.len() as u64);
+        let header = RecordHeader { trace_parent: span.trace_parent(), ..self.header(Class::P1) };
         let subject = Subject::Kubernetes(key.subject());
         self.pending.removed(key, header, subject, entry.uid.to_string());
         self.stirred();

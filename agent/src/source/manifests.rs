@@ -123,7 +123,7 @@ impl ManifestsSource {
         if unknown {
             round.gone(self.known.values().flatten());
         } else {
-            round.say(Change::End(Scope::Everything));
+            round.say(Change::End { scope: Scope::Everything, seen: Moment::now() });
         }
         round.health(&problems);
         round.say(Change::Complete { set, unavailable: Vec::new() });
@@ -199,7 +199,7 @@ impl Round<'_> {
     fn gone<'s>(&mut self, before: impl Iterator<Item = &'s ResourceRef>) {
         for subject in before {
             if !self.seen.contains(subject) {
-                self.say(Change::Gone { subject: subject.clone() });
+                self.say(Change::Gone { subject: subject.clone(), seen: Moment::now() });
             }
         }
     }
@@ -354,10 +354,10 @@ mod tests {
                     Change::Unreadable { subject } => {
                         listing.unreadable.insert(subject.name);
                     }
-                    Change::End(_) => listing.closes = true,
+                    Change::End { .. } => listing.closes = true,
                     Change::Health { healthy, .. } => listing.healthy = healthy,
                     Change::Complete { .. } => return listing,
-                    Change::Gone { subject } => {
+                    Change::Gone { subject, .. } => {
                         listing.gone.insert(subject.name);
                     }
                 }

@@ -4,7 +4,7 @@
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use provost_runtime::clock::SharedClock;
@@ -63,9 +63,6 @@ fn known(method: &Method) -> &'static str {
 }
 
 fn traced(headers: &HeaderMap) -> Span {
-    let start = trace::span("request").kind(Kind::Server);
-    match headers.get("traceparent") {
-        Some(parent) => start.follow(parent.to_str().unwrap_or_default()),
-        None => start.root(),
-    }
+    let parent = headers.get(trace::HEADER).map(HeaderValue::as_bytes);
+    trace::span("request").kind(Kind::Server).received(parent)
 }

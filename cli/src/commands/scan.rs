@@ -21,7 +21,7 @@ use provost_model::Severity;
 
 use crate::commands::root::chain;
 use crate::exit::{Exit, UsageError};
-use crate::output::{Style, error_label, paint, printable};
+use crate::output::{Style, error_label, paint_error, printable};
 use policies::Set;
 use report::Report;
 use settings::Settings;
@@ -99,7 +99,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let settings = settings::resolve(args)?;
     let sets = policies(&settings)?;
     if settings.paths.iter().any(|path| path.as_os_str() == "-") && io::stdin().is_terminal() {
-        eprintln!("{}", paint(Style::Dim, "reading manifests from the terminal; end with Ctrl-D"));
+        eprintln!(
+            "{}",
+            paint_error(Style::Dim, "reading manifests from the terminal; end with Ctrl-D")
+        );
     }
     let progress = progress::Progress::new();
     progress.reading();
@@ -127,7 +130,7 @@ fn policies(settings: &Settings) -> anyhow::Result<Vec<Set>> {
     if !loaded.unsigned.is_empty() {
         eprintln!(
             "{} the signatures of {} were not checked: give --root root.json",
-            paint(Style::Yellow, "warning:"),
+            paint_error(Style::Yellow, "warning:"),
             printable(&loaded.unsigned.join(", "))
         );
     }
@@ -148,10 +151,10 @@ fn print(report: &Report, format: Format) -> anyhow::Result<()> {
     }
     for problem in &report.problems {
         eprintln!("{} {}", error_label(), printable(&problem.text()));
-        eprintln!("  {} {}", paint(Style::Dim, "help:"), problem.hint);
+        eprintln!("  {} {}", paint_error(Style::Dim, "help:"), problem.hint);
     }
     for warning in &report.warnings {
-        eprintln!("{} {warning}", paint(Style::Yellow, "warning:"));
+        eprintln!("{} {warning}", paint_error(Style::Yellow, "warning:"));
     }
     Ok(())
 }

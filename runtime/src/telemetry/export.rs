@@ -267,10 +267,15 @@ impl Wire {
                     self.went_well();
                     return;
                 }
-                Ok(Err(status)) => status.code(),
-                Err(_) => Code::DeadlineExceeded,
+                Ok(Err(status)) => {
+                    self.failed(status.code(), cause(&status));
+                    status.code()
+                }
+                Err(_) => {
+                    self.failed(Code::DeadlineExceeded, Some("no answer in time".to_owned()));
+                    Code::DeadlineExceeded
+                }
             };
-            self.failed(failure);
             let last = attempt == ATTEMPTS || self.signal == Signal::Metrics;
             if last || !is_passing(failure) || self.pause(pause).await {
                 break;
@@ -286,11 +291,12 @@ impl Wire {
         }
     }
 
-    /// Said once, not at every attempt.
-    fn failed(&mut self, code: Code) {
+    /// Said once until it goes well again, not at every attempt.
+    fn failed(&mut self, code: Code, cause: Option<String>) {
         self.counts.failed(self.signal);
         if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(signal = self.signal.name(), status = ?code, "telemetry is not exported; nothing else stops for it");
+            let cause = cause.as_deref().unwrap_or("the receiver refuses");
+            tracing::warn!(signal = self.signal.name(), status = ?code, cause, "telemetry is not exported; nothing else stops for it");
         }
     }
 }
@@ -299,6 +305,13 @@ impl Wire {
 async fn flushed(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
     tokio::time::sleep(FLUSH).await;
+}
+
+/// What failed on this side, such as a certificate that is not trusted. What a receiver says may repeat what it was
+/// sent, and is not logged.
+fn cause(status: &Status) -> Option<String> {
+    let first = std::error::Error::source(status);
+    std::iter::successors(first, |error| error.source()).last().map(ToString::to_string)
 }
 
 /// As the OTLP specification lists what may be tried again.

@@ -44,10 +44,11 @@ where
     }
 }
 
-/// <https://no-color.org>: set and not empty.
+/// <https://no-color.org>: set and not empty; or a terminal that has none.
 fn is_colour_unwanted() -> bool {
-    crate::config::process_environment()
-        .any(|(name, value)| name == "NO_COLOR" && !value.is_empty())
+    crate::config::process_environment().any(|(name, value)| {
+        (name == "NO_COLOR" && !value.is_empty()) || (name == "TERM" && value == "dumb")
+    })
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -19,6 +19,8 @@ use opentelemetry_sdk::trace::SdkTracer;
 
 /// The process's, once [`super::init`] set up an export.
 static SAMPLING: OnceLock<Sampling> = OnceLock::new();
+/// The HTTP header that W3C trace context travels in.
+pub const HEADER: &str = "traceparent";
 /// Of an attribute's text.
 const MAX_TEXT_BYTES: usize = 1024;
 
@@ -129,6 +131,16 @@ impl Start {
                 self.begin(sampling, &Context::new().with_remote_span_context(parent))
             }
             _ => Span(None),
+        }
+    }
+
+    /// Answers a caller who sent this `traceparent` header, or none: part of the caller's trace, sampled as it is
+    /// there. Without a header, or where it names no trace, a trace begins, if the ratio says so.
+    pub fn received(self, trace_parent: Option<&[u8]>) -> Span {
+        let text = trace_parent.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        match text.filter(|text| parse(text).is_some()) {
+            Some(text) => self.follow(text),
+            None => self.root(),
         }
     }
 
@@ -251,8 +263,13 @@ impl From<usize> for Value {
     }
 }
 
-/// The sampled context that a `traceparent` names: version 00, or a later one read as 00.
+/// The sampled context that a `traceparent` names.
 fn remote(trace_parent: &str) -> Option<SpanContext> {
+    parse(trace_parent).filter(SpanContext::is_sampled)
+}
+
+/// The context that a `traceparent` names: version 00, or a later one read as 00.
+fn parse(trace_parent: &str) -> Option<SpanContext> {
     let mut parts = trace_parent.split('-');
     let [version, trace, span, flags] = std::array::from_fn(|_| parts.next().unwrap_or_default());
     let is_hex = |text: &str, length: usize| {
@@ -263,11 +280,12 @@ fn remote(trace_parent: &str) -> Option<SpanContext> {
     if !known || !is_hex(trace, 32) || !is_hex(span, 16) || !is_hex(flags, 2) {
         return None;
     }
-    let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+    // What else is flagged is not ours to repeat.
+    let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?) & TraceFlags::SAMPLED;
     let trace = TraceId::from_hex(trace).ok()?;
     let span = SpanId::from_hex(span).ok()?;
-    let context = SpanContext::new(trace, span, TraceFlags::SAMPLED, true, TraceState::NONE);
-    (sampled && context.is_valid()).then_some(context)
+    let context = SpanContext::new(trace, span, flags, true, TraceState::NONE);
+    context.is_valid().then_some(context)
 }
 
 #[cfg(test)]
@@ -293,6 +311,13 @@ mod tests {
         ] {
             assert!(remote(text).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_context_that_is_not_sampled_is_still_the_callers() {
+        let unsampled = parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02").unwrap();
+        assert!(!unsampled.is_sampled());
+        assert!(parse(GOOD).unwrap().is_sampled());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
-use super::fleet::{Fleet, get, until};
+use super::fleet::{Fleet, files, get, until};
 use super::receiver::Receiver;
 
 /// What stands on disk because it has to, each in a file of mode 0600: what people wrote there, and the hub's first
@@ -66,13 +66,14 @@ fn no_secret_is_anywhere_but_where_people_put_it() {
     get(fleet.hub_address("api"), &format!("/api/v1/findings?q={stranger}"), &headers).unwrap();
     let findings = fleet.shows("canary-web");
     assert!(secrets.0.len() >= 50, "{} secrets", secrets.0.len());
-    fleet.provost(&["fleet", "export", "evidence"]);
 
+    let travelled = fleet.records().concat();
+    assert!(String::from_utf8_lossy(&travelled).contains("canary-web"), "records were read");
     let mut texts = BTreeMap::from([
         ("the agent's metrics".to_owned(), metrics.into_bytes()),
         ("the hub's metrics".to_owned(), fleet.hub_metrics().into_bytes()),
         ("the findings".to_owned(), findings.into_bytes()),
-        ("what travelled".to_owned(), travelled(&fleet.path("evidence"))),
+        ("what travelled".to_owned(), travelled),
     ]);
     for daemon in [&mut agent, &mut lost, &mut fleet.hub] {
         assert!(daemon.stop().status.success());
@@ -117,7 +118,7 @@ fn left_behind(fleet: &Fleet) -> BTreeMap<String, Vec<u8>> {
         own.iter().any(|own| own == path) || path.starts_with(fleet.manifests()) || is_key
     };
     let mut texts = BTreeMap::new();
-    for path in files(fleet.folder.path()).into_iter().filter(|path| !is_own(path)) {
+    for path in files(&fleet.path("")).into_iter().filter(|path| !is_own(path)) {
         texts.insert(path.display().to_string(), fs::read(&path).unwrap());
     }
     assert!(texts.keys().any(|name| name.contains("/edge/spool/")), "{:?}", texts.keys());
@@ -223,42 +224,6 @@ fn manifests(secrets: &mut Secrets) -> Vec<(String, String)> {
         named("broken", broken),
         named("twice", twice.to_owned()),
     ]
-}
-
-/// Every record of every batch, as it was sent.
-fn travelled(evidence: &Path) -> Vec<u8> {
-    use provost_proto::Message as _;
-    let mut all = Vec::new();
-    let batches = files(evidence).into_iter().filter(|path| path.ends_with("batches.jsonl"));
-    for line in batches.flat_map(|path| lines(&path)) {
-        let batch: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let envelope = BASE64.decode(batch["envelope"].as_str().unwrap()).unwrap();
-        let envelope = provost_proto::v1::Envelope::decode(&envelope[..]).unwrap();
-        for item in provost_proto::batch::decode(&envelope.payload).unwrap().items {
-            if let provost_proto::batch::Item::Record(record) = item {
-                all.extend_from_slice(&record);
-            }
-        }
-    }
-    assert!(String::from_utf8_lossy(&all).contains("canary-web"), "records were read");
-    all
-}
-
-fn lines(path: &Path) -> Vec<String> {
-    fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if path.is_file() {
-            found.push(path);
-        }
-    }
-    found
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,24 +1,43 @@
-//! A hub and an agent as processes, in a folder that goes away.
+//! A hub and agents as processes that export, and what they are asked.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use provost_testkit::processes::{Daemon, lay_out, program};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use provost_proto::Message as _;
+use provost_proto::batch::Item;
+use provost_testkit::processes::{self, Daemon};
 use provost_testkit::wait;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
-use tempfile::TempDir;
+
+pub use provost_testkit::processes::pod;
 
 /// No step of a test waits longer.
 const BOUND: Duration = Duration::from_secs(180);
 
-pub struct Fleet {
-    pub folder: TempDir,
-    pub hub: Daemon,
-    server: String,
+/// A fleet whose agents look at one folder of manifests, and reach the hub with nothing between.
+pub struct Fleet(processes::Fleet);
+
+impl Deref for Fleet {
+    type Target = processes::Fleet;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Fleet {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 pub fn until<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
@@ -29,74 +48,7 @@ impl Fleet {
     /// A hub with these settings under `log`, and these policies of the library in force.
     pub fn start(log: &Value, policies: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("hub");
-        let any = "127.0.0.1:0";
-        let settings = json!({
-            "data_dir": path,
-            "trust_domain": "test.provost",
-            "agents": {"listen": any},
-            "api": {"listen": any},
-            "admin": {"listen": any},
-            "auto_approve": true,
-            "heartbeat_interval_ms": 500,
-            "log": log,
-        });
-        let mut hub = Daemon::new("provost-aggregator", &path, &settings);
-        hub.start();
-        let mut fleet = Self { folder, hub, server: String::new() };
-        let addresses = until("the hub listens", || {
-            let text = fs::read_to_string(path.join("addresses.json"));
-            let text = text.map_err(|error| format!("{error}: {}", fleet.hub.log()))?;
-            serde_json::from_str::<Value>(&text).map_err(|error| error.to_string())
-        });
-        fleet.server = format!("http://{}", addresses["api"].as_str().unwrap());
-        lay_out(&fleet.path("policies"), policies);
-        fleet.publish();
-        fleet
-    }
-
-    fn publish(&self) {
-        for name in ["root", "policy"] {
-            let file = format!("{name}.key.json");
-            self.provost(&["keys", "generate", "--out", &file, "--name", name]);
-        }
-        self.provost(&[
-            "root",
-            "init",
-            "--key",
-            "root.pub.json",
-            "--policy-key",
-            "policy.pub.json",
-        ]);
-        let facts: Value =
-            serde_json::from_str(&self.provost(&["fleet", "info", "-o", "json"])).unwrap();
-        let director = facts["directorKey"].as_str().unwrap();
-        self.provost(&["root", "add-key", "--role", "director", "--public", director]);
-        self.provost(&["root", "sign", "--key", "root.key.json"]);
-        let build =
-            ["bundle", "build", "policies", "--out", "v1", "--version", "1", "--skip-tests"];
-        self.provost(&build);
-        self.provost(&["bundle", "sign", "v1", "--key", "policy.key.json"]);
-        self.provost(&["bundle", "publish", "v1", "--root", "root.json"]);
-    }
-
-    /// Runs `provost` in the fleet's folder; what it prints.
-    pub fn provost(&self, arguments: &[&str]) -> String {
-        let output = Command::new(program("provost"))
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("PROVOST_SERVER", &self.server)
-            .env("PROVOST_TOKEN_FILE", self.path("hub/admin.token"))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "provost {arguments:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        Self(processes::Fleet::start_logging(folder, policies, log))
     }
 
     pub fn manifests(&self) -> PathBuf {
@@ -122,6 +74,11 @@ impl Fleet {
 
     /// An agent over the manifests, with these settings under `log`, and with further ones.
     pub fn agent(&self, name: &str, log: &Value, more: &Value) -> Daemon {
+        self.agent_under(&[], name, log, more)
+    }
+
+    /// As [`Fleet::agent`], started by `command`, such as `env NAME=value`.
+    pub fn agent_under(&self, command: &[&str], name: &str, log: &Value, more: &Value) -> Daemon {
         let mut settings = json!({
             "data_dir": self.path(name),
             "name": name,
@@ -133,7 +90,7 @@ impl Fleet {
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let mut agent = Daemon::new("provost-agent", &self.path(name), &settings);
-        agent.start();
+        agent.start_under(command);
         agent
     }
 
@@ -179,6 +136,55 @@ impl Fleet {
         let addresses: Value = serde_json::from_str(&text).unwrap();
         addresses[listener].as_str().unwrap().parse().unwrap()
     }
+
+    /// What the agent `name` answers to an API server that wants to create this object, a pod.
+    pub fn review(&self, name: &str, object: &Value, headers: &str) -> Value {
+        let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
+        let resource = json!({"group": "", "version": "v1", "resource": "pods"});
+        let request = json!({
+            "uid": "1", "kind": kind, "resource": resource, "operation": "CREATE",
+            "name": object["metadata"]["name"], "namespace": object["metadata"]["namespace"],
+            "userInfo": {"username": "ada"}, "object": object,
+        });
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request,
+        });
+        let body = review.to_string();
+        let request = format!(
+            "POST /validate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n{headers}Connection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let folder = self.path(name);
+        let address = fs::read_to_string(folder.join("admission.addr")).unwrap();
+        let mut stream = trusting(&folder.join("admission/ca.pem"), address.trim());
+        stream.write_all(request.as_bytes()).unwrap();
+        let answer = said(&mut stream).unwrap();
+        serde_json::from_str::<Value>(&answer).unwrap_or_else(|_| panic!("{answer}"))["response"]
+            .take()
+    }
+
+    /// Every record that the hub took, as it was sent.
+    pub fn records(&self) -> Vec<Vec<u8>> {
+        let evidence = self.path("evidence");
+        let _ = fs::remove_dir_all(&evidence);
+        self.provost(&["fleet", "export", "evidence"]);
+        let mut records = Vec::new();
+        let files = files(&evidence).into_iter().filter(|path| path.ends_with("batches.jsonl"));
+        for text in files.map(|path| fs::read_to_string(path).unwrap()) {
+            for line in text.lines() {
+                let batch: Value = serde_json::from_str(line).unwrap();
+                let envelope = BASE64.decode(batch["envelope"].as_str().unwrap()).unwrap();
+                let envelope = provost_proto::v1::Envelope::decode(&envelope[..]).unwrap();
+                let items = provost_proto::batch::decode(&envelope.payload).unwrap().items;
+                records.extend(items.into_iter().filter_map(|item| match item {
+                    Item::Record(record) => Some(record.to_vec()),
+                    Item::Elision(_) => None,
+                }));
+            }
+        }
+        records
+    }
 }
 
 /// `headers` end with a line break each.
@@ -188,15 +194,41 @@ pub fn get(address: SocketAddr, path: &str, headers: &str) -> std::io::Result<St
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
+    said(&mut stream)
+}
+
+/// The body of an answer that ends with its connection.
+fn said(stream: &mut impl std::io::Read) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
     Ok(body.to_owned())
 }
 
-pub fn pod(name: &str, host_network: bool) -> String {
-    format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop}}\n\
-         spec: {{hostNetwork: {host_network}, containers: [{{name: a, image: 'a:1'}}]}}\n"
-    )
+/// A connection by TLS to whom this CA vouches for.
+fn trusting(ca: &Path, address: &str) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    provost_runtime::tls::install_crypto_provider();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let config =
+        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let tcp = TcpStream::connect(address).unwrap();
+    tcp.set_read_timeout(Some(BOUND)).unwrap();
+    rustls::StreamOwned::new(tls, tcp)
+}
+
+/// Every file in `folder`, at any depth.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+    found
 }

@@ -9,6 +9,7 @@
 )]
 
 mod canary;
+mod colour;
 mod export;
 mod fleet;
 mod metrics;

@@ -1,8 +1,10 @@
-//! A line on the terminal while a scan runs; nothing where stderr is none.
+//! A line on the terminal while a scan runs; nothing where stderr is none, or is to get no escape codes.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output;
 
 pub struct Progress {
     bar: ProgressBar,
@@ -10,8 +12,11 @@ pub struct Progress {
 
 impl Progress {
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        Self { bar }
+        let target = match output::errors_are_painted() {
+            true => ProgressDrawTarget::stderr_with_hz(10),
+            false => ProgressDrawTarget::hidden(),
+        };
+        Self { bar: ProgressBar::with_draw_target(None, target) }
     }
 
     pub fn reading(&self) {
