@@ -127,9 +127,11 @@ impl Agent {
         Self::start_over(base, config, clock, ports, tasks).await
     }
 
-    /// As [`Self::start`], over a recorder of the caller's; nothing is evaluated.
+    /// As [`Self::start`], over a recorder of the caller's; nothing is evaluated. Agents of one process may share what
+    /// prepares a bundle once for all.
     pub async fn start_on(
         plane: DataPlane,
+        shared: Option<Shared>,
         config: Config,
         clock: SharedClock,
         admin: TcpListener,
@@ -137,23 +139,7 @@ impl Agent {
     ) -> anyhow::Result<Self> {
         let (lock, health) = (hold(&config.data_dir).await?, Health::new());
         let registry = Registry::of_process();
-        let base = Base { lock, health, plane, recording: None, registry, shared: None };
-        let ports = Ports { admin, admission: None };
-        Self::start_over(base, config, clock, ports, tasks).await
-    }
-
-    /// As [`Self::start_on`], for agents of one process that prepare a bundle once for all.
-    pub async fn start_sharing(
-        plane: DataPlane,
-        shared: Shared,
-        config: Config,
-        clock: SharedClock,
-        admin: TcpListener,
-        tasks: &Tasks,
-    ) -> anyhow::Result<Self> {
-        let (lock, health) = (hold(&config.data_dir).await?, Health::new());
-        let registry = Registry::of_process();
-        let base = Base { lock, health, plane, recording: None, registry, shared: Some(shared) };
+        let base = Base { lock, health, plane, recording: None, registry, shared };
         let ports = Ports { admin, admission: None };
         Self::start_over(base, config, clock, ports, tasks).await
     }

@@ -138,7 +138,8 @@ impl Arguments {
             let plane = DataPlane { chain: chain.clone(), journal: chain.clone() };
             let listener = admin::bind(config.admin_listen).await?;
             let (clock, shared) = (Arc::clone(clock), shared.clone());
-            let agent = Agent::start_sharing(plane, shared, config, clock, listener, tasks).await?;
+            let agent =
+                Agent::start_on(plane, Some(shared), config, clock, listener, tasks).await?;
             agents.push((agent, chain));
         }
         Ok(Fleet { agents, tally })

@@ -18,6 +18,7 @@ use provost_proto::status::Refusal;
 use provost_runtime::admin::Health;
 use provost_runtime::backoff::Backoff;
 use provost_runtime::clock::SharedClock;
+use provost_runtime::errors::chain;
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::spiffe::TrustDomain;
 use provost_runtime::tls::{CertificateSlot, Connector, HubUrl, Proxy};
@@ -160,7 +161,7 @@ impl Uplink {
         let clock: SharedClock = Arc::new(TrustedClock(self.trust.clone()));
         let (ca, proxy) = (*known.ca_sha256.as_bytes(), self.proxy.clone());
         let connector = Connector::new(ca, domain, &slot, clock, proxy, CONNECT_TIMEOUT)
-            .map_err(|error| Refusal::new(Code::Internal, link::chain(&error)))?;
+            .map_err(|error| Refusal::new(Code::Internal, chain(&error)))?;
         self.link.send_modify(|link| link.hub = hub.to_string());
         let opened = link::open(&connector, hub).await;
         let has_expired = opened.as_ref().is_err_and(|refusal| refusal.code == Code::Expired);

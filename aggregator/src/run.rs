@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use provost_runtime::admin::{self, Health};
 use provost_runtime::clock::SharedClock;
 use provost_runtime::config::rule;
+use provost_runtime::errors::chain;
 use provost_runtime::metrics::Registry;
 use provost_runtime::process::GRACE;
 use provost_runtime::shutdown::Shutdown;
@@ -23,7 +24,6 @@ use crate::ca::{self, HubKeys};
 use crate::config::Config;
 pub use bound::Addresses;
 
-use api_listener::chain;
 use bound::Listeners;
 use data_folder::DataFolder;
 

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod errors;
 pub mod metrics;
 pub mod pki;
 pub mod process;

@@ -12,6 +12,7 @@ use provost_model::{Code, Digest};
 use provost_proto::status::Refusal;
 use provost_proto::v1;
 use provost_proto::v1::fleet_client::FleetClient;
+use provost_runtime::errors::chain;
 use provost_runtime::tls::{self, ConnectError, Connector, HubUrl};
 use tonic::transport::{Channel, Endpoint};
 
@@ -75,18 +76,6 @@ fn connect_refusal(error: &ConnectError) -> Refusal {
         _ => Code::Unavailable,
     };
     Refusal::new(code, chain(error))
-}
-
-/// The error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 /// Blobs over the connection of a session.

@@ -15,6 +15,7 @@ use provost_proto::status::Refusal;
 use provost_proto::token::Token;
 use provost_proto::{envelope, v1};
 use provost_runtime::clock::SharedClock;
+use provost_runtime::errors::chain;
 use provost_runtime::pki::{self, TlsKey, Validity};
 use provost_runtime::spiffe::SpiffeId;
 use provost_runtime::tls::CertificateSlot;
@@ -344,7 +345,7 @@ fn csr(key: &TlsKey) -> Result<Vec<u8>, Refusal> {
 }
 
 fn internal(error: &dyn std::error::Error) -> Refusal {
-    Refusal::new(Code::Internal, super::link::chain(error))
+    Refusal::new(Code::Internal, chain(error))
 }
 
 fn no_token() -> Refusal {

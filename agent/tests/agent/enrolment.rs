@@ -154,6 +154,7 @@ async fn try_start(
     let config = config(folder.path(), token_of.map(Hub::token).as_ref());
     let plane = super::Recorder::new().plane();
     let clock = hub.clock.clone();
-    let started = provost_agent::run::Agent::start_on(plane, config, clock, listener, &tasks).await;
+    let started =
+        provost_agent::run::Agent::start_on(plane, None, config, clock, listener, &tasks).await;
     started.map(drop).map_err(|error| format!("{error:#}"))
 }

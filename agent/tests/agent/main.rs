@@ -66,7 +66,7 @@ impl Running {
         let tasks = Tasks::new(Shutdown::new());
         let listener = admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let config = config(folder, token);
-        let agent = Agent::start_on(recorder.plane(), config, clock, listener, &tasks).await;
+        let agent = Agent::start_on(recorder.plane(), None, config, clock, listener, &tasks).await;
         Self { agent: agent.unwrap(), recorder, tasks }
     }
 

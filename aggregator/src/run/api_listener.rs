@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use provost_runtime::admin;
 use provost_runtime::config::{Error, rule};
+use provost_runtime::errors::chain;
 use provost_runtime::metrics::Registry;
 use provost_runtime::pki::{TlsKey, certificates_from_pem};
 use provost_runtime::tasks::{OnEnd, Tasks};
@@ -76,18 +77,6 @@ impl ApiListener {
 
 fn unusable(key: &str, path: &Path, error: &dyn std::error::Error) -> Error {
     rule(key, format!("cannot use {}: {}", path.display(), chain(error)))
-}
-
-/// The error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 impl Transport {

@@ -19,6 +19,7 @@ mod reports;
 mod retention;
 mod rollups;
 mod row;
+mod rows;
 mod verdicts;
 mod write;
 

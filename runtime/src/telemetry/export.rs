@@ -268,11 +268,11 @@ impl Wire {
                     return;
                 }
                 Ok(Err(status)) => {
-                    self.failed(status.code(), cause(&status));
+                    self.failed(status.code(), cause(&status).as_deref());
                     status.code()
                 }
                 Err(_) => {
-                    self.failed(Code::DeadlineExceeded, Some("no answer in time".to_owned()));
+                    self.failed(Code::DeadlineExceeded, Some("no answer in time"));
                     Code::DeadlineExceeded
                 }
             };
@@ -292,10 +292,10 @@ impl Wire {
     }
 
     /// Said once until it goes well again, not at every attempt.
-    fn failed(&mut self, code: Code, cause: Option<String>) {
+    fn failed(&mut self, code: Code, cause: Option<&str>) {
         self.counts.failed(self.signal);
         if !std::mem::replace(&mut self.failing, true) {
-            let cause = cause.as_deref().unwrap_or("the receiver refuses");
+            let cause = cause.unwrap_or("the receiver refuses");
             tracing::warn!(signal = self.signal.name(), status = ?code, cause, "telemetry is not exported; nothing else stops for it");
         }
     }

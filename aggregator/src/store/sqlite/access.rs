@@ -2,10 +2,9 @@
 
 use async_trait::async_trait;
 use provost_model::Digest;
-use sqlx::sqlite::SqliteRow;
 
 use super::row::Fields;
-use super::{SqliteStore, append_audit};
+use super::{SqliteStore, append_audit, rows};
 use crate::store::access::{Access, ApiTokenRow, NewApiToken, WebSession};
 use crate::store::{Actor, AuditEntry, Error, Result};
 
@@ -53,7 +52,7 @@ impl Access for SqliteStore {
         let rows = sqlx::query("SELECT * FROM api_tokens ORDER BY created_at_ms, token_hash")
             .fetch_all(self.reader())
             .await?;
-        rows.iter().map(api_token_row).collect()
+        rows.iter().map(rows::api_token).collect()
     }
 
     async fn api_token(&self, token: Digest) -> Result<Option<ApiTokenRow>> {
@@ -61,7 +60,7 @@ impl Access for SqliteStore {
             .bind(token.to_string())
             .fetch_optional(self.reader())
             .await?;
-        row.as_ref().map(api_token_row).transpose()
+        row.as_ref().map(rows::api_token).transpose()
     }
 
     async fn revoke_api_token(&self, name: &str, actor: &Actor, now_ms: i64) -> Result<()> {
@@ -152,30 +151,6 @@ impl Access for SqliteStore {
             .bind(i64::from(limit))
             .fetch_all(self.reader())
             .await?;
-        rows.iter().map(audit_row).collect()
+        rows.iter().map(rows::audit).collect()
     }
-}
-
-fn audit_row(row: &SqliteRow) -> Result<(i64, AuditEntry)> {
-    let entry = AuditEntry {
-        at_ms: row.int("at_ms")?,
-        actor: Actor(row.text("actor")?),
-        action: row.text("action")?,
-        target: row.text("target")?,
-        result: row.text("result")?,
-        detail: row.text("detail")?,
-    };
-    Ok((row.int("id")?, entry))
-}
-
-fn api_token_row(row: &SqliteRow) -> Result<ApiTokenRow> {
-    Ok(ApiTokenRow {
-        token: row.parsed("token_hash")?,
-        name: row.text("name")?,
-        role: row.text("role")?,
-        created_at_ms: row.int("created_at_ms")?,
-        created_by: row.text("created_by")?,
-        expires_at_ms: row.int("expires_at_ms")?,
-        revoked_at_ms: row.int_opt("revoked_at_ms")?,
-    })
 }

@@ -3,11 +3,10 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use provost_model::{ClusterId, Digest};
-use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, SqliteConnection};
 
 use super::row::{Fields, int};
-use super::{Db, SqliteStore, append_audit};
+use super::{Db, SqliteStore, append_audit, rows};
 use crate::store::bundles::{
     BundleAnswer, BundleAnswerRow, BundleRow, BundleStatus, Bundles, FileRow, Publication,
     PublishedPolicy, RootRow,
@@ -101,7 +100,7 @@ impl Bundles for SqliteStore {
                 .bind(channel)
                 .fetch_optional(self.reader())
                 .await?;
-        row.as_ref().map(bundle_row).transpose()
+        row.as_ref().map(rows::bundle).transpose()
     }
 
     async fn bundle(&self, manifest: Digest) -> Result<Option<BundleRow>> {
@@ -109,7 +108,7 @@ impl Bundles for SqliteStore {
             .bind(manifest.to_string())
             .fetch_optional(self.reader())
             .await?;
-        row.as_ref().map(bundle_row).transpose()
+        row.as_ref().map(rows::bundle).transpose()
     }
 
     async fn bundles(&self) -> Result<Vec<BundleRow>> {
@@ -118,7 +117,7 @@ impl Bundles for SqliteStore {
         )
         .fetch_all(self.reader())
         .await?;
-        rows.iter().map(bundle_row).collect()
+        rows.iter().map(rows::bundle).collect()
     }
 
     async fn bundle_files(&self, manifest: Digest) -> Result<Vec<FileRow>> {
@@ -182,7 +181,7 @@ impl Bundles for SqliteStore {
         .bind(blob.to_string())
         .fetch_all(self.reader())
         .await?;
-        rows.iter().map(bundle_row).collect()
+        rows.iter().map(rows::bundle).collect()
     }
 
     async fn bundle_answer(&self, answer: &BundleAnswer, now_ms: i64) -> Result<()> {
@@ -359,20 +358,4 @@ async fn upsert_policy(
         .await?;
     }
     Ok(())
-}
-
-fn bundle_row(row: &SqliteRow) -> Result<BundleRow> {
-    Ok(BundleRow {
-        channel: row.text("channel")?,
-        version: row.count("version")?,
-        manifest: row.parsed("manifest_digest")?,
-        content: row.parsed("content_digest")?,
-        envelope: row.text("manifest_envelope")?,
-        floor_version: row.count("floor_version")?,
-        created_at_ms: row.int("created_at_ms")?,
-        expires_at_ms: row.int("expires_at_ms")?,
-        policies: row.count("policies")?,
-        published_at_ms: row.int("published_at_ms")?,
-        published_by: row.text("published_by")?,
-    })
 }

@@ -4,10 +4,10 @@ use provost_model::{ClusterId, InstanceId};
 use sqlx::SqliteConnection;
 
 use super::identity::{
-    audit, cluster_in, cluster_row, clusters, instance_in, labels_json, no_cluster, quarantine,
-    token_row,
+    audit, cluster_in, clusters, instance_in, labels_json, no_cluster, quarantine,
 };
 use super::row::{Fields as _, int};
+use super::rows;
 use crate::store::identity::{
     Cluster, ClusterStatus, Enrolled, Instance, NewEnrolment, Reentered, Reentry, TokenRow,
 };
@@ -25,14 +25,14 @@ pub async fn enrol(
         .bind(request.token.to_string())
         .fetch_optional(&mut *tx)
         .await?;
-    let Some(token) = token.as_ref().map(token_row).transpose()? else {
+    let Some(token) = token.as_ref().map(rows::token).transpose()? else {
         return Ok(Enrolled::TokenUnknown);
     };
     let known = sqlx::query(concat!(clusters!(), " WHERE identity_key = $1"))
         .bind(hex::encode(request.identity_key))
         .fetch_optional(&mut *tx)
         .await?;
-    let known = known.as_ref().map(cluster_row).transpose()?;
+    let known = known.as_ref().map(rows::cluster).transpose()?;
     if let Some(used_by) = token.used_by {
         let answerable = token.expires_at_ms > now_ms;
         let cluster = known.filter(|cluster| cluster.id == used_by && answerable);
@@ -125,7 +125,7 @@ pub async fn reenter(
         .bind(hex::encode(request.identity_key))
         .fetch_optional(&mut *tx)
         .await?;
-    let Some(cluster) = cluster.as_ref().map(cluster_row).transpose()? else {
+    let Some(cluster) = cluster.as_ref().map(rows::cluster).transpose()? else {
         return Ok(Reentered::Unknown);
     };
     let nonce = sqlx::query(

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use provost_model::{BindingId, ClusterId, PolicyId};
 use sqlx::sqlite::SqliteRow;
 
-use super::{Fields as _, SqliteStore};
+use super::{Fields as _, SqliteStore, rows};
 use crate::store::Result;
 use crate::store::history::{AdmissionRow, EventRow, History, ObjectName, TransitionRow};
 use crate::store::reports::GapRow;
@@ -28,7 +28,7 @@ impl History for SqliteStore {
         sql.push(" AND policy_id = ").text_arg(policy.as_str());
         sql.push(" AND binding_id = ").text_arg(binding.as_str());
         sql.push(" ORDER BY id DESC LIMIT ").int_arg(i64::from(limit));
-        self.rows(sql).await?.iter().map(transition_row).collect()
+        self.rows(sql).await?.iter().map(rows::transition).collect()
     }
 
     async fn admissions(
@@ -51,7 +51,7 @@ impl History for SqliteStore {
                 .and_equals("name", Some(&object.name));
         }
         sql.push(" ORDER BY id DESC LIMIT ").int_arg(i64::from(limit));
-        self.rows(sql).await?.iter().map(admission_row).collect()
+        self.rows(sql).await?.iter().map(rows::admission).collect()
     }
 
     async fn events(&self, cluster: ClusterId, limit: u32) -> Result<Vec<EventRow>> {
@@ -77,7 +77,7 @@ impl History for SqliteStore {
              detected_at_ms, resolved_at_ms FROM gaps ORDER BY id DESC LIMIT ",
         );
         sql.int_arg(i64::from(limit));
-        self.rows(sql).await?.iter().map(gap_row).collect()
+        self.rows(sql).await?.iter().map(rows::gap).collect()
     }
 
     async fn policy_meta(&self, policy: &str) -> Result<Option<String>> {
@@ -86,49 +86,4 @@ impl History for SqliteStore {
         let meta = self.rows(sql).await?.first().map(|row| row.text("meta")).transpose()?;
         Ok(meta.filter(|meta| !meta.is_empty()))
     }
-}
-
-fn transition_row(row: &SqliteRow) -> Result<TransitionRow> {
-    Ok(TransitionRow {
-        id: row.int("id")?,
-        from_outcome: row.text_opt("from_outcome")?,
-        to_outcome: row.text_opt("to_outcome")?,
-        reason: row.text("reason")?,
-        coalesced: row.count("coalesced")?,
-        valid_at_ms: row.int("valid_at_ms")?,
-        received_at_ms: row.int("received_at_ms")?,
-    })
-}
-
-fn admission_row(row: &SqliteRow) -> Result<AdmissionRow> {
-    Ok(AdmissionRow {
-        id: row.int("id")?,
-        cluster: row.parsed("cluster_id")?,
-        object: ObjectName {
-            group: row.text("api_group")?,
-            kind: row.text("kind")?,
-            namespace: row.text("namespace")?,
-            name: row.text("name")?,
-        },
-        operation: row.text("operation")?,
-        allowed: row.flag("allowed")?,
-        verdicts: row.text("verdicts")?,
-        coalesced: row.count("coalesced")?,
-        valid_at_ms: row.int("valid_at_ms")?,
-    })
-}
-
-fn gap_row(row: &SqliteRow) -> Result<GapRow> {
-    Ok(GapRow {
-        cluster: row.parsed("cluster_id")?,
-        instance: row.parsed("instance_id")?,
-        epoch: row.count("epoch")?,
-        from_seq: row.count("from_seq")?,
-        to_seq: row.count("to_seq")?,
-        declared: row.flag("declared")?,
-        reason: row.text("reason")?,
-        counts: row.text("counts")?,
-        detected_at_ms: row.int("detected_at_ms")?,
-        resolved_at_ms: row.int_opt("resolved_at_ms")?,
-    })
 }

@@ -4,17 +4,16 @@
 use async_trait::async_trait;
 use provost_model::{ClusterId, InstanceId, Labels};
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
 use super::row::{Fields, int};
-use super::{SqliteStore, append_audit, enrolment};
+use super::{SqliteStore, append_audit, enrolment, rows};
 use crate::store::identity::{
     Approval, CertificateRow, Cluster, ClusterStatus, Enrolled, HelloFacts, Identity, Instance,
     IssuedCertificate, NewEnrolment, NewToken, Reentered, Reentry, TokenRow,
 };
 use crate::store::{Actor, AuditEntry, Error, Result};
 
-/// Clusters as [`cluster_row`] reads them.
+/// Clusters as [`rows::cluster`] reads them.
 macro_rules! clusters {
     () => {
         "SELECT clusters.*, EXISTS (SELECT 1 FROM instances WHERE instances.cluster_id = clusters.cluster_id \
@@ -65,7 +64,7 @@ impl Identity for SqliteStore {
         let rows = sqlx::query("SELECT * FROM enrol_tokens ORDER BY created_at_ms, token_hash")
             .fetch_all(self.reader())
             .await?;
-        rows.iter().map(token_row).collect()
+        rows.iter().map(rows::token).collect()
     }
 
     async fn enrol(&self, request: &NewEnrolment, now_ms: i64) -> Result<Enrolled> {
@@ -234,7 +233,7 @@ impl Identity for SqliteStore {
             .bind(id.to_string())
             .fetch_optional(self.reader())
             .await?;
-        row.as_ref().map(cluster_row).transpose()
+        row.as_ref().map(rows::cluster).transpose()
     }
 
     async fn cluster_by_identity(&self, identity_key: &[u8; 32]) -> Result<Option<Cluster>> {
@@ -242,14 +241,14 @@ impl Identity for SqliteStore {
             .bind(hex::encode(identity_key))
             .fetch_optional(self.reader())
             .await?;
-        row.as_ref().map(cluster_row).transpose()
+        row.as_ref().map(rows::cluster).transpose()
     }
 
     async fn clusters(&self) -> Result<Vec<Cluster>> {
         let rows = sqlx::query(concat!(clusters!(), " ORDER BY display_name, cluster_id"))
             .fetch_all(self.reader())
             .await?;
-        rows.iter().map(cluster_row).collect()
+        rows.iter().map(rows::cluster).collect()
     }
 
     async fn instance(&self, cluster: ClusterId, instance: InstanceId) -> Result<Option<Instance>> {
@@ -258,7 +257,7 @@ impl Identity for SqliteStore {
             .bind(instance.to_string())
             .fetch_optional(self.reader())
             .await?;
-        row.as_ref().map(instance_row).transpose()
+        row.as_ref().map(rows::instance).transpose()
     }
 
     async fn instances(&self, cluster: ClusterId) -> Result<Vec<Instance>> {
@@ -268,7 +267,7 @@ impl Identity for SqliteStore {
         .bind(cluster.to_string())
         .fetch_all(self.reader())
         .await?;
-        rows.iter().map(instance_row).collect()
+        rows.iter().map(rows::instance).collect()
     }
 
     async fn certificate_issued(&self, certificate: &IssuedCertificate) -> Result<()> {
@@ -301,7 +300,7 @@ impl Identity for SqliteStore {
             .bind(serial)
             .fetch_optional(self.reader())
             .await?;
-        row.as_ref().map(certificate_row).transpose()
+        row.as_ref().map(rows::certificate).transpose()
     }
 
     async fn certificates(&self, cluster: ClusterId) -> Result<Vec<CertificateRow>> {
@@ -311,7 +310,7 @@ impl Identity for SqliteStore {
         .bind(cluster.to_string())
         .fetch_all(self.reader())
         .await?;
-        rows.iter().map(certificate_row).collect()
+        rows.iter().map(rows::certificate).collect()
     }
 
     async fn hello(&self, hello: &HelloFacts, now_ms: i64) -> Result<()> {
@@ -400,7 +399,7 @@ pub(super) async fn cluster_in(
         .bind(id.to_string())
         .fetch_optional(tx)
         .await?;
-    row.as_ref().map(cluster_row).transpose()
+    row.as_ref().map(rows::cluster).transpose()
 }
 
 pub(super) async fn instance_in(
@@ -413,7 +412,7 @@ pub(super) async fn instance_in(
         .bind(id.to_string())
         .fetch_optional(tx)
         .await?;
-    row.as_ref().map(instance_row).transpose()
+    row.as_ref().map(rows::instance).transpose()
 }
 
 pub(super) fn labels_json(labels: &Labels) -> Result<String> {
@@ -422,69 +421,4 @@ pub(super) fn labels_json(labels: &Labels) -> Result<String> {
 
 pub(super) fn no_cluster(id: ClusterId) -> Error {
     Error::NotFound { what: format!("cluster {id}") }
-}
-
-pub(super) fn token_row(row: &SqliteRow) -> Result<TokenRow> {
-    Ok(TokenRow {
-        token: row.parsed("token_hash")?,
-        display_name: row.text("display_name")?,
-        labels: row.json("labels")?,
-        created_at_ms: row.int("created_at_ms")?,
-        created_by: row.text("created_by")?,
-        expires_at_ms: row.int("expires_at_ms")?,
-        used_at_ms: row.int_opt("used_at_ms")?,
-        used_by: row.parsed_opt("used_by")?,
-    })
-}
-
-pub(super) fn cluster_row(row: &SqliteRow) -> Result<Cluster> {
-    let status = row.text("status")?;
-    Ok(Cluster {
-        id: row.parsed("cluster_id")?,
-        display_name: row.text("display_name")?,
-        status: ClusterStatus::parse(&status).ok_or_else(|| Error::corrupt("clusters", &status))?,
-        labels: row.json("labels")?,
-        grant: row.text_opt("grant_envelope")?,
-        grant_version: row.count("grant_version")?,
-        identity_key: row.key("identity_key")?,
-        cluster_uid: row.text("cluster_uid")?,
-        server_version: row.text("server_version")?,
-        enrolled_at_ms: row.int("enrolled_at_ms")?,
-        decided_at_ms: row.int_opt("decided_at_ms")?,
-        decided_by: row.text_opt("decided_by")?,
-        last_heard_at_ms: row.int_opt("last_heard_at_ms")?,
-        auditing_instance: row.parsed_opt("auditing_instance")?,
-        quarantined: row.flag("quarantined")?,
-        agent_version: row.text("agent_version")?,
-        clock_offset_ms: row.int("clock_offset_ms")?,
-        active_manifest: row.parsed_opt("active_manifest")?,
-        active_version: row.count_opt("active_version")?,
-        policy_set: row.parsed_opt("policy_set")?,
-        snapshot_at_ms: row.int_opt("snapshot_at_ms")?,
-    })
-}
-
-fn instance_row(row: &SqliteRow) -> Result<Instance> {
-    Ok(Instance {
-        cluster: row.parsed("cluster_id")?,
-        id: row.parsed("instance_id")?,
-        report_key: row.key("report_key")?,
-        join_counter: row.count("join_counter")?,
-        enrolled_at_ms: row.int("enrolled_at_ms")?,
-        last_heard_at_ms: row.int_opt("last_heard_at_ms")?,
-        quarantine: row.text_opt("quarantine_code")?,
-        quarantined_at_ms: row.int_opt("quarantined_at_ms")?,
-    })
-}
-
-fn certificate_row(row: &SqliteRow) -> Result<CertificateRow> {
-    Ok(CertificateRow {
-        serial: row.text("serial")?,
-        cluster: row.parsed("cluster_id")?,
-        instance: row.parsed("instance_id")?,
-        spki: row.parsed("spki_digest")?,
-        issued_at_ms: row.int("issued_at_ms")?,
-        not_after_ms: row.int("not_after_ms")?,
-        revoked_at_ms: row.int_opt("revoked_at_ms")?,
-    })
 }

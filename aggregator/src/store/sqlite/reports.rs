@@ -1,13 +1,11 @@
 //! [`Reports`] on SQLite: where a batch stands in its chain, and the rows beside current state.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use provost_model::{ClusterId, Digest, InstanceId};
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
 use super::row::{Fields, int};
-use super::{SqliteStore, apply, identity};
+use super::{SqliteStore, apply, identity, rows};
 use crate::store::batch::{Batch, ItemBody};
 use crate::store::reports::{
     Alarm, AlarmRow, BatchRow, CapabilityHealth, GapRow, HeartbeatRow, Impaired, Ingested,
@@ -42,7 +40,7 @@ impl Reports for SqliteStore {
             .bind(instance.to_string())
             .fetch_optional(self.reader())
             .await?;
-        row.map(|row| Ok((position_row(&row)?, row.flag("closed")?))).transpose()
+        row.map(|row| Ok((rows::position(&row)?, row.flag("closed")?))).transpose()
     }
 
     async fn heartbeat(&self, heartbeat: &HeartbeatRow) -> Result<()> {
@@ -89,7 +87,7 @@ impl Reports for SqliteStore {
                 .bind(instance.to_string())
                 .fetch_optional(self.reader())
                 .await?;
-        row.as_ref().map(heartbeat_row).transpose()
+        row.as_ref().map(rows::heartbeat).transpose()
     }
 
     async fn impaired(&self) -> Result<Vec<Impaired>> {
@@ -102,7 +100,7 @@ impl Reports for SqliteStore {
         .await?;
         let mut impaired = Vec::new();
         for row in &rows {
-            let HeartbeatRow { cluster, health, .. } = heartbeat_row(row)?;
+            let HeartbeatRow { cluster, health, .. } = rows::heartbeat(row)?;
             let parts = health.into_iter().flatten().filter(CapabilityHealth::hides_objects);
             impaired.extend(parts.map(|part| Impaired { cluster, part }));
         }
@@ -165,7 +163,7 @@ impl Reports for SqliteStore {
             }
             None => sqlx::query("SELECT * FROM alarms ORDER BY id DESC"),
         };
-        query.fetch_all(self.reader()).await?.iter().map(alarm_row).collect()
+        query.fetch_all(self.reader()).await?.iter().map(rows::alarm).collect()
     }
 
     async fn gaps(&self, cluster: ClusterId) -> Result<Vec<GapRow>> {
@@ -173,7 +171,7 @@ impl Reports for SqliteStore {
             .bind(cluster.to_string())
             .fetch_all(self.reader())
             .await?;
-        rows.iter().map(gap_row).collect()
+        rows.iter().map(rows::gap).collect()
     }
 
     async fn batches(
@@ -197,7 +195,7 @@ impl Reports for SqliteStore {
         .bind(i64::from(limit))
         .fetch_all(self.reader())
         .await?;
-        rows.iter().map(batch_row).collect()
+        rows.iter().map(rows::batch).collect()
     }
 }
 
@@ -321,7 +319,7 @@ async fn stored_head(tx: &mut SqliteConnection, batch: &Batch, seq: u64) -> Resu
     .bind(int(seq))
     .fetch_optional(tx)
     .await?;
-    let Some(row) = row.as_ref().map(batch_row).transpose()? else { return Ok(None) };
+    let Some(row) = row.as_ref().map(rows::batch).transpose()? else { return Ok(None) };
     if row.last_seq == seq {
         return Ok(Some(row.head));
     }
@@ -338,7 +336,7 @@ async fn newest_chain(
         .bind(batch.instance.to_string())
         .fetch_optional(tx)
         .await?;
-    row.map(|row| Ok((position_row(&row)?, row.flag("closed")?))).transpose()
+    row.map(|row| Ok((rows::position(&row)?, row.flag("closed")?))).transpose()
 }
 
 async fn undeclared_gap(
@@ -426,71 +424,4 @@ async fn append(tx: &mut SqliteConnection, batch: &Batch, now_ms: i64) -> Result
         .await?;
     }
     Ok(())
-}
-
-fn position_row(row: &SqliteRow) -> Result<Position> {
-    Ok(Position {
-        epoch: row.count("epoch")?,
-        seq: row.count("acked_seq")?,
-        head: row.parsed("head")?,
-    })
-}
-
-fn heartbeat_row(row: &SqliteRow) -> Result<HeartbeatRow> {
-    Ok(HeartbeatRow {
-        cluster: row.parsed("cluster_id")?,
-        instance: row.parsed("instance_id")?,
-        received_at_ms: row.int("received_at_ms")?,
-        epoch: row.count("epoch")?,
-        last_seq: row.count("last_seq")?,
-        head: row.parsed("head")?,
-        spool_records: row.count("spool_records")?,
-        spool_bytes: row.count("spool_bytes")?,
-        spool_oldest_age_ms: row.count("spool_oldest_age_ms")?,
-        trust_state_digest: row.text("trust_state_digest")?,
-        health: Some(row.json("health")?),
-        envelope: Bytes::from(row.bytes("envelope")?),
-    })
-}
-
-fn alarm_row(row: &SqliteRow) -> Result<AlarmRow> {
-    Ok(AlarmRow {
-        cluster: row.parsed("cluster_id")?,
-        instance: row.parsed("instance_id")?,
-        code: row.text("code")?,
-        detail: row.text("detail")?,
-        times: row.count("times")?,
-        raised_at_ms: row.int("raised_at_ms")?,
-        last_at_ms: row.int("last_at_ms")?,
-        resolved_at_ms: row.int_opt("resolved_at_ms")?,
-    })
-}
-
-fn gap_row(row: &SqliteRow) -> Result<GapRow> {
-    Ok(GapRow {
-        cluster: row.parsed("cluster_id")?,
-        instance: row.parsed("instance_id")?,
-        epoch: row.count("epoch")?,
-        from_seq: row.count("from_seq")?,
-        to_seq: row.count("to_seq")?,
-        declared: row.flag("declared")?,
-        reason: row.text("reason")?,
-        counts: row.text("counts")?,
-        detected_at_ms: row.int("detected_at_ms")?,
-        resolved_at_ms: row.int_opt("resolved_at_ms")?,
-    })
-}
-
-fn batch_row(row: &SqliteRow) -> Result<BatchRow> {
-    Ok(BatchRow {
-        cluster: row.parsed("cluster_id")?,
-        instance: row.parsed("instance_id")?,
-        epoch: row.count("epoch")?,
-        first_seq: row.count("first_seq")?,
-        last_seq: row.count("last_seq")?,
-        prev_head: row.parsed("prev_head")?,
-        head: row.parsed("head")?,
-        received_at_ms: row.int("received_at_ms")?,
-        envelope: Bytes::from(row.bytes("envelope")?),
-    })
 }
