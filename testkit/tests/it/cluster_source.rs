@@ -45,11 +45,11 @@ impl Seen {
                 self.listing.insert(name.clone());
                 self.exist.insert(name);
             }
-            Change::Gone { subject } => {
+            Change::Gone { subject, .. } => {
                 self.exist.remove(&format!("{}/{}", subject.namespace, subject.name));
             }
             Change::Unreadable { subject } => panic!("{subject:?} is unreadable"),
-            Change::End(scope) => {
+            Change::End { scope, .. } => {
                 assert!(
                     matches!(&scope, Scope::Kind { kind, .. } if kind == "Service"),
                     "{scope:?}"
