@@ -1,8 +1,9 @@
 //! Paths to files, in a stable order: as given, folders sorted by name.
 //!
-//! In folders only `.yaml`, `.yml` and `.json` files count and what is hidden is skipped; a file
-//! given by name is read whatever it is called. Links are followed, loops are not; a file reached
-//! twice is read once. `.gitignore` is not asked: what a cluster may be given is checked.
+//! In folders only `.yaml`, `.yml` and `.json` files count, and what is hidden is skipped, as is what
+//! is no file, such as a pipe; what is given by name is read whatever it is. Links are followed,
+//! loops are not; a file reached twice is read once. `.gitignore` is not asked: what a cluster may
+//! be given is checked.
 
 use std::collections::HashSet;
 use std::fs;
@@ -59,6 +60,11 @@ impl Exclude {
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
             let bare = pattern.as_ref().trim_start_matches("./").trim_end_matches('/');
+            // It would fit the base itself, and with it leave out everything.
+            if bare.is_empty() {
+                let pattern = pattern.as_ref().to_owned();
+                return Err(BadPattern { pattern, reason: "it names nothing".to_owned() });
+            }
             let glob = GlobBuilder::new(bare).literal_separator(true).build();
             set.add(glob.map_err(|error| refused(pattern.as_ref(), &error))?);
         }

@@ -81,6 +81,9 @@ Examples:
   provost scan --policy ./bundle --root root.json deploy/
   provost scan -o jsonl . | jq -r 'select(.severity == \"critical\") | .file'
 
+Read in folders: .yaml, .yml and .json files. Skipped there without a word: every other file, what is
+hidden (its name begins with a dot), pipes and devices. What is named as a PATH is read whatever it is.
+
 Settings file (.provost.yaml, found upwards from the first path; flags win):
   policies: [./policies]        # folders or bundles, from the file's own folder
   root: root.json               # signatures of bundles are checked against it

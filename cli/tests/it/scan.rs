@@ -162,6 +162,8 @@ fn exit_codes() {
         (&["--policy", "missing", "."], 2),
         (&["--policy", "clean.yaml", "."], 2),
         (&["--exclude", "a[", "."], 2),
+        (&["--exclude", "", "."], 2),
+        (&["--exclude", "./", "."], 2),
         (&["--namespace", "Not A Namespace", "."], 2),
         (&["--config", "missing.yaml", "."], 2),
         (&["missing.yaml"], 3),
