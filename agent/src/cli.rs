@@ -17,7 +17,7 @@ use crate::status::{self, Status};
 
 /// Keeps one cluster inside policy: watches, evaluates, reports.
 #[derive(Debug, Parser)]
-#[command(name = "provost-agent", version)]
+#[command(name = "provost-agent", version, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -39,9 +39,15 @@ pub enum Command {
     Simulate(simulate::Arguments),
 }
 
+const EXAMPLES: &str = "Examples:
+  provost-agent run --config /etc/provost/agent.yaml
+  provost-agent status --data-dir /var/lib/provost-agent
+  provost-agent webhook-manifest --config agent.yaml | kubectl apply -f -";
+
 const MANIFEST_EXAMPLES: &str = "Examples:
   provost-agent webhook-manifest --config agent.yaml | kubectl apply -f -
   provost-agent webhook-manifest --config agent.yaml --url https://127.0.0.1:9443/validate
+  provost-agent webhook-manifest --config agent.yaml -o json | jq '.items[].webhooks[].rules'
 
 The kinds are those of the policies in force: print it again after a bundle that adds kinds.";
 
@@ -187,4 +193,24 @@ async fn ask(data_dir: &Path) -> Option<Status> {
 
 fn text(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn help_shows_examples_everywhere() {
+        let mut command = Cli::command();
+        assert!(command.render_help().to_string().contains("Examples:"));
+        let own = command.get_subcommands_mut().filter(|command| command.get_name() != "help");
+        for command in own {
+            let help = command.render_help().to_string();
+            assert!(help.contains("Examples:"), "{}", command.get_name());
+            let prints = !["run", "simulate"].contains(&command.get_name());
+            assert_eq!(help.contains("--output"), prints, "{}", command.get_name());
+        }
+    }
 }

@@ -14,6 +14,9 @@ use provost_runtime::tasks::Tasks;
 use provost_runtime::telemetry::Telemetry;
 use provost_runtime::{config, telemetry, tls};
 
+/// Something could not be read or done, as with every command of `provost`; `run` fails with 1.
+const UNDONE: u8 = 3;
+
 fn main() -> ExitCode {
     tls::install_crypto_provider();
     process::run(dispatch(Cli::parse().command))
@@ -29,9 +32,10 @@ async fn dispatch(command: Command) -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.is::<config::Error>() => unusable(error),
         Err(error) => {
             eprintln!("provost-agent: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(UNDONE)
         }
     }
 }

@@ -13,12 +13,19 @@ use provost_runtime::telemetry::Telemetry;
 use provost_runtime::{process, telemetry, tls};
 
 #[derive(Parser)]
-#[command(version, about = "The hub of a Provost fleet", arg_required_else_help = true)]
+#[command(
+    version,
+    about = "The hub of a Provost fleet",
+    arg_required_else_help = true,
+    after_help = "Examples:
+  provost-aggregator run --config /etc/provost/hub.yaml
+  provost-aggregator run --help"
+)]
 enum Command {
     /// Run the hub until it is told to stop.
-    #[command(
-        after_help = "Example:\n  provost-aggregator run --config hub.yaml --data-dir /var/lib/provost"
-    )]
+    #[command(after_help = "Examples:
+  provost-aggregator run --config hub.yaml --data-dir /var/lib/provost
+  PROVOST_AGGREGATOR_API__LISTEN=127.0.0.1:8080 provost-aggregator run --data-dir hub")]
     Run(RunArgs),
 }
 
@@ -73,4 +80,21 @@ async fn serve(settings: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     let running = run::start(settings, System::shared(), shutdown).await?;
     telemetry.watch(&running.registry);
     running.wait().await
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn help_shows_examples_everywhere() {
+        let mut command = Command::command();
+        assert!(command.render_help().to_string().contains("Examples:"));
+        let own = command.get_subcommands_mut().filter(|command| command.get_name() != "help");
+        for command in own {
+            assert!(command.render_help().to_string().contains("Examples:"));
+        }
+    }
 }

@@ -92,6 +92,15 @@ impl std::fmt::Display for Problem {
     }
 }
 
+impl Error {
+    /// The hub refused the request as such; sent again, it would be refused again.
+    #[must_use]
+    pub fn is_wrong_call(&self) -> bool {
+        let Self::Refused(problem) = self else { return false };
+        ["INVALID", "NOT_FOUND"].contains(&problem.code.as_str())
+    }
+}
+
 impl Hub {
     /// Reads settings and token; nothing is sent yet.
     pub fn open(args: &HubArgs) -> anyhow::Result<Self> {

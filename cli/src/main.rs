@@ -13,7 +13,18 @@ use clap::{Parser, Subcommand};
 
 /// Policy as code for fleets of Kubernetes clusters.
 #[derive(Parser)]
-#[command(name = "provost", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "provost",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  provost scan deploy/
+  provost demo
+  provost fleet status
+'provost help COMMAND' shows examples of every command. Exit codes: 0 all is well, 1 something that was
+checked is not, 2 wrong call, 3 something could not be read, evaluated or done."
+)]
 struct Cli {
     /// When to use colours.
     #[arg(long, global = true, value_enum, default_value_t = output::Color::Auto)]

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
-use provost_engine::CompiledSet;
 use provost_model::record::{BundleRecord, ClockQuality, ModeRecord, SnapshotReason, TrustRecord};
+use serde_json::{Value, json};
 
 use super::door::FOLDER;
 use super::{Certificate, Endpoint, Registration};
-use crate::cli::SettingsFlags;
+use crate::cli::{Output, SettingsFlags};
 use crate::config::Settings;
 use crate::report::Journal;
 use crate::run;
@@ -35,6 +35,9 @@ pub struct Arguments {
     /// repeated.
     #[arg(long = "exclude-namespace", value_name = "NAME")]
     excluded: Vec<String>,
+    /// text: the one document, as kubectl takes it; json: a List of all there are, for programs.
+    #[arg(short, long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
+    output: Output,
 }
 
 impl Arguments {
@@ -51,7 +54,8 @@ impl Arguments {
                 settings.data_dir.display()
             )
         })?;
-        print(&self.registration(&certificate), &set)?;
+        let registration = self.registration(&certificate).document(&set);
+        crate::cli::print(&serde_json::to_string_pretty(&shown(self.output, registration))?)?;
         Ok(true)
     }
 
@@ -101,8 +105,12 @@ fn certificate(settings: &Settings) -> anyhow::Result<Certificate> {
     )
 }
 
-fn print(registration: &Registration, set: &CompiledSet) -> anyhow::Result<()> {
-    Ok(crate::cli::print(&serde_json::to_string_pretty(&registration.document(set))?)?)
+/// One registration is all there is; a List stays one when there are more.
+fn shown(output: Output, registration: Value) -> Value {
+    match output {
+        Output::Text => registration,
+        Output::Json => json!({"apiVersion": "v1", "kind": "List", "items": [registration]}),
+    }
 }
 
 /// Loading a bundle to look at it is no event.
@@ -137,6 +145,16 @@ mod tests {
         assert_eq!(arguments.excluded_namespaces(), expected);
         let arguments = Command::parse_from(["webhook-manifest"]).arguments;
         assert_eq!(arguments.excluded_namespaces(), expected[..2]);
+    }
+
+    #[test]
+    fn json_is_a_list_of_the_registrations() {
+        let registration = json!({"kind": "ValidatingWebhookConfiguration"});
+        let line = Command::parse_from(["webhook-manifest", "-o", "json"]);
+        let list = shown(line.arguments.output, registration.clone());
+        assert_eq!((&list["kind"], &list["items"][0]), (&json!("List"), &registration));
+        let plain = Command::parse_from(["webhook-manifest"]).arguments.output;
+        assert_eq!(shown(plain, registration.clone()), registration);
     }
 
     #[test]

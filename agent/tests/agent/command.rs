@@ -29,6 +29,22 @@ fn wrong_settings_end_with_2_and_say_where() {
 }
 
 #[test]
+fn a_wrong_call_is_2_and_what_cannot_be_done_is_3() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("agent.yaml"), "admission: {}\n").unwrap();
+    std::fs::write(folder.path().join("wrong.yaml"), "hearbeat: 3\n").unwrap();
+    for (command, config, code) in [
+        ("status", "wrong.yaml", 2),
+        ("status", "nowhere.yaml", 2),
+        ("webhook-manifest", "wrong.yaml", 2),
+        ("webhook-manifest", "agent.yaml", 3),
+    ] {
+        let output = run(&[command, "--config", config, "--data-dir", "data"], folder.path());
+        assert_eq!(output.status.code(), Some(code), "{command} {config}: {output:?}");
+    }
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_crash() {
     let folder = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();

@@ -16,6 +16,9 @@ use setting::Setting;
 
 /// Measure a hub and its agents on this machine.
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  provost bench fleet --agents 100 --records 2000
+  provost bench agent -o json")]
 pub enum Command {
     Fleet(fleet::Args),
     Agent(agent::Args),

@@ -21,11 +21,12 @@ use provost_runtime::shutdown::Shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, UsageError};
+use crate::output::{self, Format};
 use fleet::{Fleet, Interrupted};
 use folder::Folder;
 use keeper::{Keeper, Orders};
-use narrator::Narrator;
+use narrator::{Compared, Narrator};
 
 /// Run a demonstration fleet on this machine.
 #[derive(clap::Args)]
@@ -34,6 +35,8 @@ use narrator::Narrator;
       tells the story, then keeps running until Ctrl-C
   provost demo --check
       the same without anybody: compares every number, exits 0 or 1
+  provost demo --check -o json | jq .compared
+      which points of the story were compared, and what differed; the story goes to stderr
 
 Needs provost-agent and provost-aggregator beside provost; nothing else, and no Kubernetes. Whenever
 it is ended (Ctrl-C: exit code 130, SIGTERM: 143), its daemons and its folder go with it.")]
@@ -41,6 +44,9 @@ pub struct Args {
     /// Run unattended: compare every number, end at once, exit 0 or 1; gives up after 120 s.
     #[arg(long)]
     check: bool,
+    /// json prints the result of --check, and only goes with it: a demo that stays has none.
+    #[arg(short, long, value_enum, default_value_t = Format::Pretty, value_name = "FORMAT")]
+    output: Format,
     /// Keep the daemons of the demo in this folder.
     #[arg(long, hide = true, value_name = "FOLDER", conflicts_with = "check")]
     keep: Option<PathBuf>,
@@ -57,13 +63,27 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     if let Some(folder) = &args.keep {
         return keeper::keep(folder);
     }
-    let check = args.check;
-    let tell = move |folder: &Path, orders, stop| tell(folder, orders, check, stop);
-    match on_stage(check.then_some(LIMIT), |line| println!("{line}"), tell)? {
-        Ended::Signal(number) => Ok(Exit::Signal(number)),
-        Ended::TimeUp => fail(check, anyhow::anyhow!("gave up after {} s", LIMIT.as_secs())),
-        Ended::Told(Err(error)) => fail(check, error),
-        Ended::Told(Ok(())) => Ok(Exit::Clean),
+    let (check, format) = (args.check, args.output);
+    if format == Format::Json && !check {
+        let message = "-o json needs --check: without it the demo keeps running and has no result";
+        return Err(UsageError(message.to_owned()).into());
+    }
+    let compared = Compared::default();
+    let kept = compared.clone();
+    let tell = move |folder: &Path, orders, stop| {
+        tell(folder, orders, &Narrator::start(format, kept), check, stop)
+    };
+    let told = match on_stage(check.then_some(LIMIT), |line| narrator::tell(format, line), tell)? {
+        Ended::Signal(number) => return Ok(Exit::Signal(number)),
+        Ended::TimeUp => Err(anyhow::anyhow!("gave up after {} s", LIMIT.as_secs())),
+        Ended::Told(told) => told,
+    };
+    if format == Format::Json {
+        output::json(&compared.document(told.as_ref().err()))?;
+    }
+    match told {
+        Err(error) => fail(check, error),
+        Ok(()) => Ok(Exit::Clean),
     }
 }
 
@@ -139,10 +159,15 @@ fn begin(
     told
 }
 
-fn tell(folder: &Path, orders: Orders, check: bool, stop: Shutdown) -> anyhow::Result<()> {
-    let narrator = Narrator::start();
+fn tell(
+    folder: &Path,
+    orders: Orders,
+    narrator: &Narrator,
+    check: bool,
+    stop: Shutdown,
+) -> anyhow::Result<()> {
     let mut fleet = Fleet::prepare(folder, orders, check.then_some(STORY_LIMIT), stop)?;
-    let told = story::tell(&mut fleet, &narrator);
+    let told = story::tell(&mut fleet, narrator);
     if let Err(error) = &told
         && !error.is::<Interrupted>()
     {
@@ -150,7 +175,7 @@ fn tell(folder: &Path, orders: Orders, check: bool, stop: Shutdown) -> anyhow::R
     }
     told?;
     if !check {
-        story::stay(&fleet, &narrator)?;
+        story::stay(&fleet, narrator)?;
     }
     Ok(())
 }

@@ -12,8 +12,11 @@ use serde_json::json;
 use crate::exit::{Exit, UsageError};
 use crate::output::{self, Format, Output, Style, paint};
 
-/// Generate signing keys.
+/// Generate signing keys, and show what is in a key file.
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  provost keys generate --out policy.key.json --name 'release team'
+  provost keys show policy.pub.json")]
 pub enum Command {
     /// Generate an Ed25519 key: a private file that stays with you, and a public one to hand around.
     #[command(after_help = "Examples:

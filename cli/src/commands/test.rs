@@ -61,6 +61,11 @@ struct Summary {
 
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let Args { paths, run: filter, verbose, output } = args;
+    if let Some(path) = paths.iter().find(|path| !path.is_dir()) {
+        let what = if path.exists() { "is no folder" } else { "does not exist" };
+        let message = format!("{} {what}: name a policy tree, or a policy of one", path.display());
+        return Err(UsageError(message).into());
+    }
     let report = examine(&paths, filter.as_deref());
     if let Some(filter) = filter.filter(|_| report.is_empty()) {
         let message = format!("no test has {filter:?} in its name; `provost test -v` lists them");

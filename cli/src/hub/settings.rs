@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::Hub;
-use crate::exit::UsageError;
+use crate::exit::{UsageError, unreadable};
 use crate::output::{Format, Output};
 
 /// Larger than any token.
@@ -95,9 +95,7 @@ impl HubArgs {
         };
         let ca = self.ca.clone().or(file.ca);
         let ca_pem = ca
-            .map(|path| {
-                std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
-            })
+            .map(|path| std::fs::read(&path).map_err(|error| unreadable(&path, error)))
             .transpose()?;
         Ok(Settings { server, token, ca_pem })
     }
@@ -161,7 +159,8 @@ fn read_token(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut text))
-        .with_context(|| format!("cannot read the token file {}", path.display()))?;
+        .map_err(|error| unreadable(path, error))
+        .context("the token file")?;
     let token = text.trim();
     if token.is_empty() || token.contains(char::is_whitespace) {
         return Err(UsageError(format!("{} holds no token", path.display())).into());

@@ -154,3 +154,11 @@ fn a_killed_demo_takes_its_daemons_with_it() {
     wait("the daemons end", || !addresses.iter().any(answers));
     wait("the folder goes", || demo.left().is_empty());
 }
+
+#[test]
+fn only_a_check_has_a_result_for_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = crate::program::provost(folder.path(), &["demo", "-o", "json"], "");
+    assert_eq!((said.code, said.out.as_str()), (2, ""), "{}", said.err);
+    assert!(said.err.contains("--check"), "{}", said.err);
+}

@@ -13,7 +13,7 @@ const CLUSTER: &str = "01010101010101010101010101010101";
 const INSTANCE: &str = "02020202020202020202020202020202";
 
 /// Answers so many requests and gives back their first lines.
-fn hub(answers: Vec<(u16, String)>) -> (String, JoinHandle<Vec<String>>) {
+pub fn hub(answers: Vec<(u16, String)>) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serve = move || {

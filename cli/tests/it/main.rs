@@ -4,7 +4,9 @@
 
 mod bench;
 mod demo;
+mod exit_codes;
 mod fleet;
+mod help;
 mod policy_tests;
 mod program;
 mod scan;

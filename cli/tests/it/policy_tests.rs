@@ -96,7 +96,7 @@ fn what_cannot_be_run_is_no_success() {
         "{text}"
     );
     let (code, text) = test(folder.path(), &["nowhere"]);
-    assert_eq!(code, 3, "{text}");
+    assert_eq!(code, 2, "{text}");
 }
 
 #[test]

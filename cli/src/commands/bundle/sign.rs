@@ -17,9 +17,10 @@ use crate::output::{self, Format, Output, Style, paint};
 /// Add signatures to a built bundle.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  provost bundle sign bundle --key policy.key.json
   provost bundle sign bundle --key ada.key.json --root root.json
-      also tells whether the root accepts the key, and how many signatures are missing")]
+      tells how many signatures are missing, and refuses a key that has no policy role
+  provost bundle sign bundle --key policy.key.json
+      nobody asks whether the key counts before the bundle is published")]
 pub struct Args {
     /// A folder that 'provost bundle build' wrote.
     #[arg(value_name = "BUNDLE")]
@@ -53,6 +54,12 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         envelope.add_signature(&pair);
     }
     layout::write_envelope(&args.bundle, &envelope).context("cannot write the signature")?;
+    if root.is_none() {
+        eprintln!(
+            "{} it was not asked whether a root gives the key the policy role: give --root root.json",
+            paint(Style::Yellow, "warning:")
+        );
+    }
     let refusal = root.as_ref().and_then(|root| manifest::verify(root, &envelope).err());
     let signers: Vec<String> = envelope.signatures.iter().map(|s| s.key_id.to_string()).collect();
     match args.output.format {
@@ -62,6 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             "bundleVersion": manifest.version,
             "manifestDigest": envelope.payload_digest(),
             "signatures": signers,
+            "checkedAgainstRoot": root.is_some(),
             "missing": refusal.as_ref().map(ToString::to_string),
         }))?,
         Format::Pretty => {

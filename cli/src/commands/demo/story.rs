@@ -104,7 +104,7 @@ fn enrol(fleet: &mut Fleet, say: &Narrator) -> anyhow::Result<()> {
 fn settle(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Result<()> {
     wait_for_version(fleet, 1, &|_| true)?;
     say.good("bundle v1 verified and active on all six");
-    wait_for_numbers(fleet, expected)?;
+    wait_for_numbers(fleet, say, "bundle v1 everywhere", expected)?;
     tell_numbers(fleet, say)
 }
 
@@ -138,7 +138,7 @@ fn go_dark(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Resul
     wait_for_version(fleet, 2, &|name| name != DARK)?;
     say.good("bundle v2 active on the five that can be reached");
     fleet.wait("the dark site is shown stale", |fleet| Ok(!is_fresh(fleet, DARK)?))?;
-    wait_for_numbers(fleet, expected)?;
+    wait_for_numbers(fleet, say, "a site is dark, bundle v2 on the others", expected)?;
     let roll_up: Value = fleet.hub()?.get("/api/v1/fleet")?;
     let age_ms = check::stale_age_ms(&roll_up, expected, DARK, STALE_AFTER_MS)?;
     say.good(&format!(
@@ -152,7 +152,7 @@ fn come_back(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Res
     say.chapter("The link returns");
     fleet.proxy()?.mend();
     wait_for_version(fleet, 2, &|_| true)?;
-    wait_for_numbers(fleet, expected)?;
+    wait_for_numbers(fleet, say, "the site is back, bundle v2 everywhere", expected)?;
     say.good(&format!(
         "{DARK} caught up: bundle v2, its changes, and the fleet's numbers are exact"
     ));
@@ -171,7 +171,7 @@ fn tamper(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow::Result
     }
     say.good(&format!("refused: {}", first.trim_start_matches("error: ")));
     wait_for_version(fleet, 2, &|_| true)?;
-    wait_for_numbers(fleet, expected)?;
+    wait_for_numbers(fleet, say, "an altered bundle was refused at the hub", expected)?;
     say.good("bundle v2 stays in force everywhere");
     Ok(())
 }
@@ -193,13 +193,13 @@ fn steal_the_hub(fleet: &mut Fleet, say: &Narrator, expected: &Stage) -> anyhow:
     ensure!(code == "DIGEST_MISMATCH", "{DARK} refused v3 for another reason: {code} {reason}");
     say.good(&format!("{DARK} refuses v3: {code}: {reason}"));
     wait_for_version(fleet, 2, &|name| name == DARK)?;
-    wait_for_numbers(fleet, expected)?;
+    wait_for_numbers(fleet, say, "an altered bundle was refused by the site", expected)?;
     say.good(
         "its v2 stays in force, and the hub shows so: who holds the hub does not choose policy",
     );
     fleet.without_hub(|database| replace_once(database, &altered(&content), &content))?;
     wait_for_version(fleet, 3, &|_| true)?;
-    wait_for_numbers(fleet, expected)?;
+    wait_for_numbers(fleet, say, "the bundle is whole again, and everywhere", expected)?;
     say.good("the byte is put back, and bundle v3 is active on all six");
     Ok(())
 }
@@ -296,7 +296,12 @@ fn wait_for_version(
 }
 
 /// The numbers come together while records arrive; what must hold is where they come to rest.
-fn wait_for_numbers(fleet: &mut Fleet, expected: &Stage) -> anyhow::Result<()> {
+fn wait_for_numbers(
+    fleet: &mut Fleet,
+    say: &Narrator,
+    point: &str,
+    expected: &Stage,
+) -> anyhow::Result<()> {
     let mut differences = Vec::new();
     let waited = fleet.wait("the hub's numbers are as expected", |fleet| {
         differences = expected.difference(&standing(fleet)?);
@@ -304,7 +309,12 @@ fn wait_for_numbers(fleet: &mut Fleet, expected: &Stage) -> anyhow::Result<()> {
     });
     match waited {
         Err(error) if !differences.is_empty() && !error.is::<Interrupted>() => {
+            say.compared(point, &differences);
             bail!("{error}\n  {}", differences.join("\n  "))
+        }
+        Ok(()) => {
+            say.compared(point, &[]);
+            Ok(())
         }
         other => other,
     }

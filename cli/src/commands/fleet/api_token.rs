@@ -4,13 +4,17 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::table::{left, table, text};
-use crate::exit::Exit;
-use crate::hub::{Asked, encode};
+use crate::exit::{Exit, UsageError};
+use crate::hub::{Asked, Error, encode, plain};
 use crate::lifetime::Lifetime;
 use crate::output::{self, Format};
 
 /// Make, list and revoke API tokens.
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  provost fleet api-token create ci --role viewer --ttl 30d > ci.token
+  provost fleet api-token list
+  provost fleet api-token revoke ci")]
 pub enum Command {
     Create(CreateArgs),
     List(ListArgs),
@@ -94,7 +98,14 @@ pub fn run(command: &Command) -> anyhow::Result<Exit> {
 
 fn create(args: &CreateArgs) -> anyhow::Result<Exit> {
     let body = json!({"name": args.name, "role": args.role.as_str(), "ttlS": args.ttl.seconds()});
-    let issued: Value = args.hub.open()?.post("/api/v1/tokens", &body)?;
+    let issued: Value = match args.hub.open()?.post("/api/v1/tokens", &body) {
+        Err(Error::Refused(problem)) if problem.code == "CONFLICT" => {
+            let advice = "choose another name, or end that token first with 'provost fleet api-token revoke'";
+            let message = format!("{}: {}\n{advice}", problem.code, plain(&problem.detail));
+            return Err(UsageError(message).into());
+        }
+        issued => issued?,
+    };
     match args.hub.format() {
         Format::Json => output::json(&issued)?,
         Format::Pretty => {

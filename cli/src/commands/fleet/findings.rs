@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::table::{left, table, text};
-use crate::exit::Exit;
+use crate::exit::{Exit, UsageError};
 use crate::hub::{Hub, HubArgs, encode};
 use crate::output;
 
@@ -72,6 +72,9 @@ enum Format {
 
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let hub = Hub::open(&args.server)?;
+    if let Some(clusters) = &args.cluster {
+        must_exist(&hub, clusters)?;
+    }
     let query = args.query();
     let path = format!("/api/v1/findings?{query}");
     let path = path.trim_end_matches('?');
@@ -99,6 +102,24 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Clean)
+}
+
+/// No finding in a cluster that does not exist would say nothing of any cluster. A pattern may fit none.
+fn must_exist(hub: &Hub, clusters: &str) -> anyhow::Result<()> {
+    let names = clusters.split(',').map(str::trim).filter(|name| !name.is_empty());
+    for wanted in names.filter(|name| !name.contains('*')) {
+        let is_id = wanted.parse::<provost_model::ClusterId>().is_ok();
+        let (path, key) = match is_id {
+            true => ("/api/v1/clusters".to_owned(), "/id"),
+            false => (format!("/api/v1/clusters?name={}", encode(wanted)), "/name"),
+        };
+        if !hub.all(&path)?.iter().any(|cluster| text(cluster, key) == wanted) {
+            let message =
+                format!("the hub knows no cluster {wanted}: see 'provost fleet clusters'");
+            return Err(UsageError(message).into());
+        }
+    }
+    Ok(())
 }
 
 impl Args {

@@ -21,6 +21,9 @@ use crate::output::{self, Format};
 
 /// Make and list enrolment tokens.
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  provost fleet token create --root root.json --name store-12 --label tier=edge > store-12.token
+  provost fleet token list")]
 pub enum Command {
     Create(CreateArgs),
     List(ListArgs),

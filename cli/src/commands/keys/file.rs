@@ -11,7 +11,7 @@ use provost_trust::key_file::{self, MAX_KEY_FILE_BYTES};
 use provost_trust::{KeyPair, PublicKey};
 use zeroize::Zeroizing;
 
-use crate::exit::UsageError;
+use crate::exit::{UsageError, unreadable};
 
 /// `policy.key.json` and `policy.json` have their public half in `policy.pub.json`.
 pub fn public_path(private: &Path) -> PathBuf {
@@ -29,7 +29,8 @@ pub fn write_pair(private: &Path, public: &Path, pair: &KeyPair, name: &str) -> 
 /// A private key, to sign with.
 pub fn read_private(path: &Path) -> anyhow::Result<KeyPair> {
     let bytes = read(path)?;
-    key_file::read_private(&bytes).with_context(|| path.display().to_string())
+    let pair = key_file::read_private(&bytes);
+    Ok(pair.map_err(|error| UsageError(format!("{}: {error}", path.display())))?)
 }
 
 /// The public half and the name: of a key file, private or public, or of 64 hex digits.
@@ -47,14 +48,14 @@ pub fn read_public(key: &str) -> anyhow::Result<(PublicKey, String)> {
     {
         return Ok((public, String::new()));
     }
-    key_file::read_public(&bytes).with_context(|| key.to_owned())
+    Ok(key_file::read_public(&bytes).map_err(|error| UsageError(format!("{key}: {error}")))?)
 }
 
 fn read(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE_BYTES + 1));
     fs::File::open(path)
         .and_then(|file| file.take(MAX_KEY_FILE_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read {}", path.display()))?;
+        .map_err(|error| unreadable(path, error))?;
     Ok(bytes)
 }
 

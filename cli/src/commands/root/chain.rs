@@ -129,5 +129,6 @@ fn read_envelope(path: &Path) -> anyhow::Result<Envelope> {
     fs::File::open(path)
         .and_then(|file| file.take(MAX_ENVELOPE_JSON_BYTES as u64 + 1).read_to_end(&mut bytes))
         .with_context(|| format!("cannot read {}", path.display()))?;
-    Envelope::from_json(&bytes).with_context(|| path.display().to_string())
+    let envelope = Envelope::from_json(&bytes);
+    Ok(envelope.map_err(|error| UsageError(format!("{} is no root: {error}", path.display())))?)
 }
