@@ -19,7 +19,13 @@ pub mod shell;
 pub mod verdicts;
 
 use axum::response::Redirect;
+use utoipa::IntoParams;
 
+use crate::api::clusters::ClusterQuery;
+use crate::api::fleet::OfCluster;
+use crate::api::page::Paging;
+use crate::api::parameters::{self, Parameter};
+use crate::api::query::RowQuery;
 use crate::api::routes::{Access, Table};
 use crate::auth::Role;
 
@@ -39,16 +45,32 @@ pub fn mount(table: Table) -> Table {
         .post("/login/once/{secret}", Access::Open, login::once)
         .post("/logout", VIEWER, login::sign_out);
     table
-        .get("/", VIEWER, fleet::page)
-        .get("/clusters", VIEWER, clusters::page)
-        .get("/clusters/{cluster}", VIEWER, cluster::page)
+        .page("/", VIEWER, none(), fleet::page)
+        .page("/clusters", VIEWER, paged::<ClusterQuery>(), clusters::page)
+        .page("/clusters/{cluster}", VIEWER, none(), cluster::page)
         .post("/clusters/{cluster}/approve", OPERATOR, cluster::approve)
         .post("/clusters/{cluster}/revoke", OPERATOR, cluster::revoke)
-        .get("/findings", VIEWER, findings::page)
-        .get("/findings/{cluster}/{binding}/{fingerprint}", VIEWER, finding::page)
-        .get("/verdicts", VIEWER, verdicts::page)
-        .get("/not-evaluated", VIEWER, verdicts::without)
-        .get("/gaps", VIEWER, gaps::page)
-        .get("/bundles", VIEWER, bundles::page)
-        .get("/audit", VIEWER, audit::page)
+        .page("/findings", VIEWER, paged::<RowQuery>(), findings::page)
+        .page("/findings/{cluster}/{binding}/{fingerprint}", VIEWER, none(), finding::page)
+        .page("/verdicts", VIEWER, paged::<RowQuery>(), verdicts::page)
+        .page("/not-evaluated", VIEWER, of::<OfCluster>(), verdicts::without)
+        .page("/gaps", VIEWER, none(), gaps::page)
+        .page("/bundles", VIEWER, none(), bundles::page)
+        .page("/audit", VIEWER, of::<Paging>(), audit::page)
+}
+
+const fn none() -> Vec<Parameter> {
+    Vec::new()
+}
+
+/// The fields of `T`.
+fn of<T: IntoParams>() -> Vec<Parameter> {
+    parameters::documented(&T::into_params(|| None))
+}
+
+/// The fields of `T`, and which page.
+fn paged<T: IntoParams>() -> Vec<Parameter> {
+    let mut known = of::<T>();
+    known.extend(of::<Paging>());
+    known
 }

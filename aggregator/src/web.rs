@@ -23,9 +23,7 @@ pub fn router(hub: Hub) -> (Router, Vec<Route>) {
     let state = Gate::new(hub.clone(), &routes);
     let router = router
         .fallback(|| async { Problem::not_found("page") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(provost_model::Code::Invalid, "this address does not take that method")
-        })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(api::body_limit())
         .layer(middleware::from_fn_with_state(state, gate))
         .layer(middleware::from_fn(problems_as_pages))

@@ -90,7 +90,6 @@ mod tests {
             (refused("INVALID"), true),
             (refused("NOT_FOUND"), true),
             (refused("CONFLICT"), false),
-            (refused("METHOD_NOT_ALLOWED"), false),
             (refused("OLDER"), false),
             (refused("FORBIDDEN"), false),
             (refused("UNAVAILABLE"), false),

@@ -107,19 +107,28 @@ pub async fn gaps(State(hub): State<Hub>) -> Result<Json<Vec<GapJson>>, Problem>
 }
 
 /// Which cluster.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct OfCluster {
-    pub cluster: Option<provost_model::ClusterId>,
+    /// Its id. Default: every approved cluster that is heard.
+    pub cluster: Option<String>,
+}
+
+impl OfCluster {
+    pub fn id(&self) -> Result<Option<provost_model::ClusterId>, Problem> {
+        let id = self.cluster.as_deref().filter(|text| !text.is_empty()).map(str::parse);
+        id.transpose().map_err(|_| Problem::invalid("cluster: that is not the id of a cluster"))
+    }
 }
 
 #[utoipa::path(get, path = "/api/v1/not-evaluated", tag = "findings",
-    params(("cluster" = Option<String>, Query)),
+    params(OfCluster),
     responses((status = 200, body = Page<NotEvaluatedJson>), (status = "default", body = Problem)))]
 pub async fn without_verdict(
     State(hub): State<Hub>,
     Query(of): Query<OfCluster>,
 ) -> Result<Json<Page<NotEvaluatedJson>>, Problem> {
-    let items = not_evaluated(&hub, of.cluster).await?;
+    let items = not_evaluated(&hub, of.id()?).await?;
     let total = u64::try_from(items.len()).unwrap_or(u64::MAX);
     Ok(Json(Page { items, total, next: None }))
 }

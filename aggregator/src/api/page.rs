@@ -1,11 +1,15 @@
 //! A page of a list, and what a request says about which one.
 
 use axum::extract::FromRequestParts;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
+use provost_model::Code;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::{self, DEFAULT_LIMIT, MAX_LIMIT, Scope};
+use super::parameters;
 use super::problem::Problem;
 
 /// A page of a list with the exact total of the whole.
@@ -78,7 +82,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         axum::extract::Query::from_request_parts(parts, state)
             .await
             .map(|axum::extract::Query(value)| Self(value))
-            .map_err(|error| Problem::invalid(error.body_text()))
+            .map_err(|_| parameters::unreadable())
     }
 }
 
@@ -92,8 +96,38 @@ impl<T: DeserializeOwned, S: Send + Sync> axum::extract::FromRequest<S> for Body
         axum::Json::from_request(request, state)
             .await
             .map(|axum::Json(value)| Self(value))
-            .map_err(|error| Problem::invalid(error.body_text()))
+            .map_err(|rejection| bad_body(&rejection))
     }
+}
+
+/// In the words of the JSON, not of the code that reads it.
+fn bad_body(rejection: &JsonRejection) -> Problem {
+    match rejection {
+        JsonRejection::MissingJsonContentType(_) => {
+            Problem::invalid("the body is not said to be JSON")
+                .help("send `Content-Type: application/json`")
+        }
+        JsonRejection::JsonSyntaxError(error) => {
+            Problem::invalid(format!("the body is no JSON: {}", root_cause(error)))
+        }
+        JsonRejection::JsonDataError(error) => Problem::invalid(format!(
+            "the body is not what this route takes: {}",
+            root_cause(error)
+        ))
+        .help("see /api/v1/openapi.json"),
+        other if other.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(Code::TooLarge, "the body is larger than this route takes")
+        }
+        _ => Problem::invalid("the body cannot be read"),
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// Path parameters whose errors are "not found": an id that is none names nothing.

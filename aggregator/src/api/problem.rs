@@ -1,6 +1,6 @@
 //! Errors as `application/problem+json` (RFC 9457): a stable code, what happened, what to do.
 //!
-//! The one table from code to HTTP status. Nothing internal leaks: a failure of the store is
+//! The one table from code to HTTP status, and its one exception, a method that an address does not take. Nothing internal leaks: a failure of the store is
 //! logged where it is turned into a problem, and answered without its text.
 
 use axum::Json;
@@ -66,6 +66,13 @@ impl Problem {
 
     pub fn invalid(detail: impl Into<String>) -> Self {
         Self::new(Code::Invalid, detail)
+    }
+
+    /// `INVALID`, with the status that HTTP has for it: the address is right, what is done with it is not.
+    pub fn method_not_allowed() -> Self {
+        let problem = Self::new(Code::Invalid, "this address does not take that method")
+            .help("the header Allow says which it takes");
+        Self { status: StatusCode::METHOD_NOT_ALLOWED.as_u16(), ..problem }
     }
 
     pub fn unauthenticated() -> Self {

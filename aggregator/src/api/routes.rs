@@ -2,7 +2,7 @@
 //!
 //! Invariant: a handler cannot be mounted without saying who may call it, and the list of routes
 //! that a test walks is the list that the router was built from. A route of the API takes the query
-//! parameters that its OpenAPI operation names, and refuses others.
+//! parameters that its OpenAPI operation names, a page those that it is mounted with; both refuse others.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use axum::routing::{MethodFilter, on};
 use provost_model::Code;
 
 use super::hub::Hub;
-use super::parameters;
+use super::parameters::{self, Parameter};
 use super::problem::Problem;
 use crate::auth::{Principal, Role};
 
@@ -84,8 +84,23 @@ impl Table {
         self.add(Method::DELETE, MethodFilter::DELETE, path, access, handler)
     }
 
+    /// A page of the console. It takes these query parameters and no others, as a route of the API does.
+    pub fn page<H, T>(
+        self,
+        path: &'static str,
+        access: Access,
+        known: Vec<Parameter>,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, Hub>,
+        T: 'static,
+    {
+        self.add_knowing(Method::GET, MethodFilter::GET, path, access, Some(known), handler)
+    }
+
     fn add<H, T>(
-        mut self,
+        self,
         method: Method,
         filter: MethodFilter,
         path: &'static str,
@@ -96,10 +111,27 @@ impl Table {
         H: Handler<T, Hub>,
         T: 'static,
     {
+        let known = parameters::known(&method, path);
+        self.add_knowing(method, filter, path, access, known, handler)
+    }
+
+    fn add_knowing<H, T>(
+        mut self,
+        method: Method,
+        filter: MethodFilter,
+        path: &'static str,
+        access: Access,
+        known: Option<Vec<Parameter>>,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, Hub>,
+        T: 'static,
+    {
         let mut route = on(filter, handler);
         // Inside the check of roles: who may not call a route learns nothing of it.
-        if let Some(known) = parameters::known(&method, path) {
-            let known: Arc<[String]> = known.into();
+        if let Some(known) = known {
+            let known: Arc<[Parameter]> = known.into();
             route = route.layer(middleware::from_fn(move |request, next| {
                 let known = Arc::clone(&known);
                 async move { parameters::check(&known, request, next).await }
@@ -125,7 +157,10 @@ async fn require(role: Role, request: Request, next: Next) -> Response {
         Some(principal) if principal.role.may(role) => next.run(request).await,
         Some(principal) => Problem::new(
             Code::Forbidden,
-            format!("this needs the role {role}; {} is a {}", principal.name, principal.role),
+            format!(
+                "this needs the role {role}; the token of {} has the role {}",
+                principal.name, principal.role
+            ),
         )
         .help(
             "use a token with that role; an admin makes one with `provost fleet api-token create`",

@@ -154,7 +154,13 @@ pub async fn create(
         role: body.role.to_string(),
         expires_at_ms: now.0 + ttl_ms,
     };
-    hub.store.create_api_token(&token, &principal.actor(), now.0).await?;
+    let made = hub.store.create_api_token(&token, &principal.actor(), now.0).await;
+    made.map_err(|error| match Problem::from(error) {
+        taken if taken.code == Code::Conflict => {
+            taken.help("choose another name, or end the token of that name first")
+        }
+        other => other,
+    })?;
     let token = IssuedToken { token: secret.reveal().to_owned(), expires: Stamp(now.0 + ttl_ms) };
     Ok((StatusCode::CREATED, Json(token)))
 }

@@ -128,7 +128,7 @@ pub async fn without(
     Query(of): Query<OfCluster>,
 ) -> PageResult<NotEvaluatedPage> {
     let fleet = surroundings(&hub).await?;
-    let rows = not_evaluated(&hub, of.cluster).await?;
+    let rows = not_evaluated(&hub, of.id()?).await?;
     let total = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     Ok(Html(NotEvaluatedPage {
         shell: Shell::new("Not evaluated", Section::Verdicts, &principal, &fleet)

@@ -269,6 +269,10 @@ async fn tokens_are_made_listed_and_revoked() {
     assert_eq!(listed.json().as_array().unwrap().len(), 2);
     let again = fleet.send(post("/api/v1/tokens").bearer(&fleet.admin).json(&body)).await;
     assert_eq!((again.status, &again.json()["code"]), (409, &json!("CONFLICT")));
+    assert!(again.body.contains("choose another name"), "{}", again.body);
+    let refused = fleet.send(post("/api/v1/tokens").bearer(&secret).json(&body)).await;
+    assert_eq!(refused.status, 403);
+    assert!(refused.body.contains("the token of ci has the role viewer"), "{}", refused.body);
     for bad in [
         json!({"name": "x", "role": "root"}),
         json!({"name": "a b", "role": "viewer"}),
