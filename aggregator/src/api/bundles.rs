@@ -13,12 +13,14 @@ use provost_trust::Envelope;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::cursor::Scope;
 use super::hub::Hub;
-use super::page::{Body, PathOf, Query};
+use super::page::{Body, Page, Paging, PathOf, Query};
 use super::ports::{PublishAnswer, PublishRequest};
 use super::problem::Problem;
 use crate::auth::Principal;
 use crate::stamp::Stamp;
+use crate::store::bundles::BundleRow;
 
 /// Base64 takes 4 bytes for 3; the rest is envelopes and names.
 pub const MAX_BODY_BYTES: usize = MAX_BUNDLE_BYTES / 3 * 4 + 16 * 1024 * 1024;
@@ -81,10 +83,15 @@ pub struct AnswerJson {
 }
 
 #[utoipa::path(get, path = "/api/v1/bundles", tag = "bundles",
-    responses((status = 200, body = Vec<BundleJson>), (status = "default", body = Problem)))]
-pub async fn list(State(hub): State<Hub>) -> Result<Json<Vec<BundleJson>>, Problem> {
+    params(Paging),
+    responses((status = 200, body = Page<BundleJson>), (status = "default", body = Problem)))]
+pub async fn list(
+    State(hub): State<Hub>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<BundleJson>>, Problem> {
     let bundles = hub.store.bundles().await?;
-    Ok(Json(bundles.into_iter().map(BundleJson::from).collect()))
+    let (scope, key) = (Scope::new("bundles", &()), |row: &BundleRow| row.manifest);
+    Page::of_whole(bundles, &paging, &scope, key, BundleJson::from).map(Json)
 }
 
 #[utoipa::path(get, path = "/api/v1/bundles/{manifest}", tag = "bundles",
@@ -154,8 +161,8 @@ fn envelope(what: &str, text: &RawValue) -> Result<Envelope, Problem> {
         .map_err(|error| Problem::new(error.code(), format!("{what}: {error}")))
 }
 
-impl From<crate::store::bundles::BundleRow> for BundleJson {
-    fn from(row: crate::store::bundles::BundleRow) -> Self {
+impl From<BundleRow> for BundleJson {
+    fn from(row: BundleRow) -> Self {
         Self {
             channel: row.channel,
             version: row.version,

@@ -99,7 +99,7 @@ pub struct CellJson {
     pub score: Option<f64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NotEvaluatedJson {
     pub cluster: String,
@@ -247,7 +247,9 @@ pub async fn not_evaluated(
             approved.iter().any(|c| c.id == row.cluster) && !stale.contains(&row.cluster)
         });
     }
-    Ok(rows.into_iter().map(NotEvaluatedJson::from).collect())
+    let mut rows: Vec<_> = rows.into_iter().map(NotEvaluatedJson::from).collect();
+    rows.sort();
+    Ok(rows)
 }
 
 impl From<NotEvaluatedRow> for NotEvaluatedJson {

@@ -14,8 +14,6 @@ use crate::stamp::Stamp;
 use crate::store::findings::{CauseRow, FindingRow};
 use crate::store::verdicts::VerdictRow;
 
-/// Causes that one answer lists.
-const MAX_CAUSES: u32 = 200;
 const MAX_TRANSITIONS: u32 = 100;
 
 /// One violation of one object, open or closed.
@@ -166,17 +164,20 @@ pub async fn findings(
     Ok(Json(Page::cut(rows, limit, total, &scope, FindingRow::position, show)))
 }
 
-#[utoipa::path(get, path = "/api/v1/causes", tag = "findings", params(RowQuery),
+#[utoipa::path(get, path = "/api/v1/causes", tag = "findings", params(RowQuery, Paging),
     responses((status = 200, body = Page<CauseJson>), (status = "default", body = Problem)))]
 pub async fn causes(
     State(hub): State<Hub>,
     Query(query): Query<RowQuery>,
+    Query(paging): Query<Paging>,
 ) -> Result<Json<Page<CauseJson>>, Problem> {
     let (clusters, stale) = hub.approved().await?;
     let filter = query.normalised()?.finding_filter(&clusters)?;
-    let (rows, total) = hub.store.causes(&filter, &stale, MAX_CAUSES).await?;
-    let items = rows.into_iter().map(CauseJson::from).collect();
-    Ok(Json(Page { items, total, next: None }))
+    let scope = Scope::new("causes", &filter);
+    // Causes are far fewer than findings, and counting them groups them all anyway.
+    let (rows, _) = hub.store.causes(&filter, &stale, u32::MAX).await?;
+    let key = |row: &CauseRow| (row.policy.to_string(), row.template.clone());
+    Page::of_whole(rows, &paging, &scope, key, CauseJson::from).map(Json)
 }
 
 #[utoipa::path(get, path = "/api/v1/findings/{cluster}/{binding}/{fingerprint}", tag = "findings",

@@ -5,9 +5,10 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::cluster_detail::{GapJson, NotEvaluatedJson, not_evaluated};
+use super::cursor::Scope;
 use super::findings::CauseJson;
 use super::hub::Hub;
-use super::page::{Page, Query};
+use super::page::{Page, Paging, Query};
 use super::ports::HubFacts;
 use super::problem::Problem;
 use super::view::FleetView;
@@ -19,7 +20,6 @@ use crate::tally::States;
 /// Of this answer's shape.
 const VERSION: u32 = 1;
 const WORST_CAUSES: u32 = 10;
-const MAX_GAPS: u32 = 500;
 
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -100,10 +100,19 @@ pub async fn facts(State(hub): State<Hub>) -> Json<HubFacts> {
 }
 
 #[utoipa::path(get, path = "/api/v1/gaps", tag = "fleet",
-    responses((status = 200, body = Vec<GapJson>), (status = "default", body = Problem)))]
-pub async fn gaps(State(hub): State<Hub>) -> Result<Json<Vec<GapJson>>, Problem> {
-    let rows = hub.store.all_gaps(MAX_GAPS).await?;
-    Ok(Json(rows.into_iter().map(GapJson::from).collect()))
+    params(Paging),
+    responses((status = 200, body = Page<GapJson>), (status = "default", body = Problem)))]
+pub async fn gaps(
+    State(hub): State<Hub>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<GapJson>>, Problem> {
+    let scope = Scope::new("gaps", &());
+    let (limit, before) = (paging.limit()?, paging.position(&scope)?);
+    let counts = hub.store.count_gaps().await?;
+    let rows = hub.store.all_gaps(before, limit + 1).await?;
+    let total = counts.declared + counts.undeclared;
+    let show = |(_, row)| GapJson::from(row);
+    Ok(Json(Page::cut(rows, limit, total, &scope, |(id, _)| *id, show)))
 }
 
 /// Which cluster.
@@ -122,15 +131,19 @@ impl OfCluster {
 }
 
 #[utoipa::path(get, path = "/api/v1/not-evaluated", tag = "findings",
-    params(OfCluster),
+    params(OfCluster, Paging),
     responses((status = 200, body = Page<NotEvaluatedJson>), (status = "default", body = Problem)))]
 pub async fn without_verdict(
     State(hub): State<Hub>,
     Query(of): Query<OfCluster>,
+    Query(paging): Query<Paging>,
 ) -> Result<Json<Page<NotEvaluatedJson>>, Problem> {
-    let items = not_evaluated(&hub, of.id()?).await?;
-    let total = u64::try_from(items.len()).unwrap_or(u64::MAX);
-    Ok(Json(Page { items, total, next: None }))
+    let rows = not_evaluated(&hub, of.id()?).await?;
+    let key = |row: &NotEvaluatedJson| {
+        let NotEvaluatedJson { cluster, policy, binding, group, kind, .. } = row;
+        [cluster, policy, binding, group, kind].map(Clone::clone)
+    };
+    Page::of_whole(rows, &paging, &Scope::new("not-evaluated", &of), key, |row| row).map(Json)
 }
 
 /// The numbers, and the clusters they were made from.
@@ -139,8 +152,7 @@ pub async fn load(hub: &Hub) -> Result<(FleetJson, FleetView), Problem> {
     let stale = view.stale_ids();
     let open = FindingFilter::default();
     let (worst, causes) = hub.store.causes(&open, &stale, WORST_CAUSES).await?;
-    let gaps = hub.store.all_gaps(MAX_GAPS).await?;
-    let undeclared = gaps.iter().filter(|gap| !gap.declared && gap.resolved_at_ms.is_none());
+    let gaps = hub.store.count_gaps().await?;
     let tally = view.tally();
     let json = FleetJson {
         version: VERSION,
@@ -152,7 +164,7 @@ pub async fn load(hub: &Hub) -> Result<(FleetJson, FleetView), Problem> {
         freshness: view.freshness(),
         open_findings: view.open_findings(),
         causes,
-        undeclared_gaps: u64::try_from(undeclared.count()).unwrap_or(u64::MAX),
+        undeclared_gaps: gaps.open,
         away: away(&view),
         impaired: impaired(&view),
         worst: worst.into_iter().map(CauseJson::from).collect(),

@@ -9,7 +9,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
     info(
         title = "Provost hub",
         description = "Everything the console shows, and everything `provost fleet` does. Errors are \
-            application/problem+json with a stable `code`. Lists go on with `cursor`.",
+            application/problem+json with a stable `code`. Every list goes on with `cursor` and has \
+            at most 500 rows a page; only the evidence of an export (heartbeats, grants, roots, manifests) is whole.",
         license(name = "Apache-2.0")
     ),
     paths(

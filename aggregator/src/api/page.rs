@@ -72,6 +72,34 @@ impl<T> Page<T> {
     }
 }
 
+impl<T> Page<T> {
+    /// Of a list that is read whole and never long. `key` names a row; where the row that the cursor stands
+    /// at is gone, the page begins at its place.
+    pub fn of_whole<R, K: Serialize + DeserializeOwned + PartialEq>(
+        mut rows: Vec<R>,
+        paging: &Paging,
+        scope: &Scope,
+        key: impl Fn(&R) -> K,
+        show: impl FnMut(R) -> T,
+    ) -> Result<Self, Problem> {
+        let limit = paging.limit()?;
+        let total = rows.len();
+        let start = match paging.position::<(usize, K)>(scope)? {
+            None => 0,
+            Some((place, last)) => {
+                let found = rows.iter().position(|row| key(row) == last);
+                found.map_or(place, |at| at + 1).min(total)
+            }
+        };
+        rows.drain(..start);
+        let size = usize::try_from(limit).unwrap_or(usize::MAX);
+        // Where the last row of the page stands: should it go, the next one takes its place.
+        let last = start + size.saturating_sub(1);
+        let total = u64::try_from(total).unwrap_or(u64::MAX);
+        Ok(Self::cut(rows, limit, total, scope, |row| (last, key(row)), show))
+    }
+}
+
 /// Query strings whose errors are problem documents.
 pub struct Query<T>(pub T);
 
@@ -157,6 +185,22 @@ mod tests {
         assert_eq!(scope.decode::<u32>(&first.next.unwrap()), Ok(2));
         assert_eq!(page(vec![3]).next, None);
         assert_eq!(page(vec![2, 3]).next, None);
+    }
+
+    #[test]
+    fn a_whole_list_goes_on_where_its_row_was() {
+        let scope = Scope::new("numbers", &());
+        let page = |rows: Vec<u32>, cursor: Option<String>| {
+            let paging = Paging { cursor, limit: Some(2) };
+            Page::<u32>::of_whole(rows, &paging, &scope, |n| *n, |n| n).unwrap()
+        };
+        let first = page(vec![10, 20, 30, 40], None);
+        assert_eq!((first.items, first.total), (vec![10, 20], 4));
+        let rest = |rows| page(rows, first.next.clone()).items;
+        assert_eq!(rest(vec![10, 20, 30, 40]), [30, 40]);
+        assert_eq!(rest(vec![5, 10, 20, 30]), [30], "a row came before it");
+        assert_eq!(rest(vec![10, 30, 40]), [30, 40], "the row is gone");
+        assert_eq!(rest(vec![]), Vec::<u32>::new());
     }
 
     #[test]

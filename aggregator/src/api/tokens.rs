@@ -6,14 +6,16 @@ use axum::http::StatusCode;
 use provost_model::{Code, Labels};
 use serde::{Deserialize, Serialize};
 
+use super::cursor::Scope;
 use super::hub::Hub;
-use super::page::{Body, PathOf};
+use super::page::{Body, Page, Paging, PathOf, Query};
 use super::ports::EnrolTokenRequest;
 use super::problem::Problem;
 use crate::auth::secret::{Kind, Secret};
 use crate::auth::{Principal, Role};
 use crate::stamp::Stamp;
-use crate::store::access::NewApiToken;
+use crate::store::access::{ApiTokenRow, NewApiToken};
+use crate::store::identity::TokenRow;
 use crate::store::logins::LoginLink;
 
 const MAX_NAME_BYTES: usize = 63;
@@ -124,10 +126,14 @@ fn viewer() -> Role {
 }
 
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "access",
-    responses((status = 200, body = Vec<TokenJson>), (status = "default", body = Problem)))]
-pub async fn list(State(hub): State<Hub>) -> Result<Json<Vec<TokenJson>>, Problem> {
+    params(Paging),
+    responses((status = 200, body = Page<TokenJson>), (status = "default", body = Problem)))]
+pub async fn list(
+    State(hub): State<Hub>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<TokenJson>>, Problem> {
     let rows = hub.store.api_tokens().await?;
-    let show = |row: crate::store::access::ApiTokenRow| TokenJson {
+    let show = |row: ApiTokenRow| TokenJson {
         name: row.name,
         role: row.role,
         created: Stamp(row.created_at_ms),
@@ -135,7 +141,8 @@ pub async fn list(State(hub): State<Hub>) -> Result<Json<Vec<TokenJson>>, Proble
         expires: Stamp(row.expires_at_ms),
         revoked: row.revoked_at_ms.map(Stamp),
     };
-    Ok(Json(rows.into_iter().map(show).collect()))
+    let key = |row: &ApiTokenRow| (row.created_at_ms, row.token.short());
+    Page::of_whole(rows, &paging, &Scope::new("tokens", &()), key, show).map(Json)
 }
 
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "access", request_body = NewTokenBody,
@@ -201,10 +208,14 @@ pub async fn create_login_link(
 }
 
 #[utoipa::path(get, path = "/api/v1/enrol-tokens", tag = "access",
-    responses((status = 200, body = Vec<EnrolTokenJson>), (status = "default", body = Problem)))]
-pub async fn list_enrol(State(hub): State<Hub>) -> Result<Json<Vec<EnrolTokenJson>>, Problem> {
+    params(Paging),
+    responses((status = 200, body = Page<EnrolTokenJson>), (status = "default", body = Problem)))]
+pub async fn list_enrol(
+    State(hub): State<Hub>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<EnrolTokenJson>>, Problem> {
     let rows = hub.store.tokens().await?;
-    let show = |row: crate::store::identity::TokenRow| EnrolTokenJson {
+    let show = |row: TokenRow| EnrolTokenJson {
         id: row.token.short(),
         name: row.display_name,
         labels: row.labels,
@@ -214,7 +225,8 @@ pub async fn list_enrol(State(hub): State<Hub>) -> Result<Json<Vec<EnrolTokenJso
         used: row.used_at_ms.map(Stamp),
         used_by: row.used_by.map(|cluster| cluster.to_string()),
     };
-    Ok(Json(rows.into_iter().map(show).collect()))
+    let key = |row: &TokenRow| (row.created_at_ms, row.token.short());
+    Page::of_whole(rows, &paging, &Scope::new("enrol-tokens", &()), key, show).map(Json)
 }
 
 #[utoipa::path(post, path = "/api/v1/enrol-tokens", tag = "access", request_body = EnrolTokenBody,

@@ -6,6 +6,15 @@ use provost_model::{BindingId, ClusterId, PolicyId};
 use super::Result;
 use super::reports::GapRow;
 
+/// Gaps of every cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GapCounts {
+    pub declared: u64,
+    pub undeclared: u64,
+    /// How many of `undeclared` are not resolved.
+    pub open: u64,
+}
+
 #[async_trait]
 pub trait History: Send + Sync {
     /// Changes of one verdict, newest first.
@@ -29,8 +38,10 @@ pub trait History: Send + Sync {
     /// Bundle, trust, clock and mode records of a cluster, newest first.
     async fn events(&self, cluster: ClusterId, limit: u32) -> Result<Vec<EventRow>>;
 
-    /// Gaps of every cluster, newest first.
-    async fn all_gaps(&self, limit: u32) -> Result<Vec<GapRow>>;
+    /// Gaps of every cluster with their ids, newest first, from below `before` on.
+    async fn all_gaps(&self, before: Option<i64>, limit: u32) -> Result<Vec<(i64, GapRow)>>;
+
+    async fn count_gaps(&self) -> Result<GapCounts>;
 
     /// Metadata of a policy as JSON; none where the hub knows only its name.
     async fn policy_meta(&self, policy: &str) -> Result<Option<String>>;

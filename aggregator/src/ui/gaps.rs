@@ -37,13 +37,21 @@ pub struct GapView {
 
 pub async fn page(State(hub): State<Hub>, principal: Principal) -> PageResult<GapsPage> {
     let fleet = surroundings(&hub).await?;
-    let rows: Vec<GapJson> =
-        hub.store.all_gaps(MAX_GAPS).await?.into_iter().map(GapJson::from).collect();
-    let (declared, undeclared) = totals(&rows);
+    let counts = hub.store.count_gaps().await?;
+    let rows: Vec<GapJson> = hub
+        .store
+        .all_gaps(None, MAX_GAPS)
+        .await?
+        .into_iter()
+        .map(|(_, row)| GapJson::from(row))
+        .collect();
+    let (declared, undeclared) = words(counts.declared, counts.open);
+    let cut = counts.declared + counts.undeclared > u64::from(MAX_GAPS);
+    let shown = if cut { format!("; the newest {MAX_GAPS} are here") } else { String::new() };
     Ok(Html(GapsPage {
         shell: Shell::new("Gaps", Section::Gaps, &principal, &fleet)
             .twins(String::new(), "/api/v1/gaps"),
-        headline: format!("{declared}, {undeclared}"),
+        headline: format!("{declared}, {undeclared}{shown}"),
         gaps: rows.iter().map(|gap| view(gap, &fleet)).collect(),
     }))
 }
@@ -55,6 +63,10 @@ pub fn totals(gaps: &[GapJson]) -> (String, String) {
     };
     let declared = count(&|gap| gap.declared);
     let open = count(&|gap| !gap.declared && gap.resolved.is_none());
+    words(declared, open)
+}
+
+fn words(declared: u64, open: u64) -> (String, String) {
     (counted(declared, "declared gap"), format!("{} open", counted(open, "undeclared gap")))
 }
 

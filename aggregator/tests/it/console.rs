@@ -7,4 +7,5 @@ mod html;
 mod http;
 mod numbers;
 mod pages;
+mod paging;
 mod parameters;

@@ -138,3 +138,24 @@ fn a_roll_up_by_policy_is_the_hubs_and_the_fleet_decides_the_exit_code() {
     let said = status("http://127.0.0.1:1", &["--cluster", "edge"]);
     assert!(said.code == 2 && said.err.contains("leave --cluster away"), "{}", said.err);
 }
+
+#[test]
+fn tokens_are_listed_over_all_pages() {
+    for (command, path) in [("api-token", "tokens"), ("token", "enrol-tokens")] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "token", "secret\n");
+        let first = json!({"items": [{"name": "a"}], "total": 2, "next": "more"});
+        let second = json!({"items": [{"name": "b"}], "total": 2});
+        let (url, asked) = hub(vec![(200, first.to_string()), (200, second.to_string())]);
+        let line = ["fleet", command, "list", "-o", "json", "--server", &url];
+        let said = provost(folder.path(), &[&line[..], &["--token-file", "token"]].concat(), "");
+        assert_eq!(
+            said.document()["tokens"],
+            json!([{"name": "a"}, {"name": "b"}]),
+            "{}",
+            said.err
+        );
+        let second = &asked.join().unwrap()[1];
+        assert_eq!(second, &format!("GET /api/v1/{path}?limit=500&cursor=more HTTP/1.1"));
+    }
+}

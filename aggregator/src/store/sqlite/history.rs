@@ -6,7 +6,9 @@ use sqlx::sqlite::SqliteRow;
 
 use super::{Fields as _, SqliteStore, rows};
 use crate::store::Result;
-use crate::store::history::{AdmissionRow, EventRow, History, ObjectName, TransitionRow};
+use crate::store::history::{
+    AdmissionRow, EventRow, GapCounts, History, ObjectName, TransitionRow,
+};
 use crate::store::reports::GapRow;
 use crate::store::sql::Sql;
 
@@ -71,13 +73,30 @@ impl History for SqliteStore {
         self.rows(sql).await?.iter().map(event).collect()
     }
 
-    async fn all_gaps(&self, limit: u32) -> Result<Vec<GapRow>> {
+    async fn all_gaps(&self, before: Option<i64>, limit: u32) -> Result<Vec<(i64, GapRow)>> {
         let mut sql = Sql::new(
-            "SELECT cluster_id, instance_id, epoch, from_seq, to_seq, declared, reason, counts, \
-             detected_at_ms, resolved_at_ms FROM gaps ORDER BY id DESC LIMIT ",
+            "SELECT id, cluster_id, instance_id, epoch, from_seq, to_seq, declared, reason, counts, \
+             detected_at_ms, resolved_at_ms FROM gaps WHERE id < ",
         );
+        sql.int_arg(before.unwrap_or(i64::MAX)).push(" ORDER BY id DESC LIMIT ");
         sql.int_arg(i64::from(limit));
-        self.rows(sql).await?.iter().map(rows::gap).collect()
+        self.rows(sql).await?.iter().map(|row| Ok((row.int("id")?, rows::gap(row)?))).collect()
+    }
+
+    async fn count_gaps(&self) -> Result<GapCounts> {
+        let sql = Sql::new(
+            "SELECT COALESCE(SUM(CASE declared WHEN 0 THEN 0 ELSE 1 END), 0) AS declared, \
+             COALESCE(SUM(CASE declared WHEN 0 THEN 1 ELSE 0 END), 0) AS undeclared, \
+             COALESCE(SUM(CASE WHEN declared = 0 AND resolved_at_ms IS NULL THEN 1 ELSE 0 END), 0) AS open \
+             FROM gaps",
+        );
+        let rows = self.rows(sql).await?;
+        let count = |name| rows.first().map_or(Ok(0), |row| row.count(name));
+        Ok(GapCounts {
+            declared: count("declared")?,
+            undeclared: count("undeclared")?,
+            open: count("open")?,
+        })
     }
 
     async fn policy_meta(&self, policy: &str) -> Result<Option<String>> {

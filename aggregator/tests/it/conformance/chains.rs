@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use provost_aggregator::store::Error;
+use provost_aggregator::store::history::GapCounts;
 use provost_aggregator::store::reports::{Alarm, Ingested, Position};
 use provost_model::{ClusterId, InstanceId};
 
@@ -156,6 +157,11 @@ pub async fn an_elision_is_a_gap_and_no_alarm(fixture: Fixture) {
     assert!(gaps[0].declared);
     assert_eq!((gaps[0].from_seq, gaps[0].to_seq, gaps[0].reason.as_str()), (2, 8, "cap"));
     assert!(store.alarms(None).await.unwrap().is_empty());
+    let counts = store.count_gaps().await.unwrap();
+    assert_eq!(counts, GapCounts { declared: 1, undeclared: 0, open: 0 });
+    let (id, gap) = store.all_gaps(None, 2).await.unwrap().remove(0);
+    assert_eq!(gap.to_seq, 8);
+    assert!(store.all_gaps(Some(id), 2).await.unwrap().is_empty());
 }
 
 /// Scenario: our acknowledgement was lost, and the agent shed what we have and more. Guarantee: only what we lack is a

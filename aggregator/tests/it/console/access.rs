@@ -266,7 +266,7 @@ async fn tokens_are_made_listed_and_revoked() {
     assert_eq!(fleet.send(get("/api/v1/fleet").bearer(&secret)).await.status, 200);
     let listed = fleet.get("/api/v1/tokens").await;
     assert!(!listed.body.contains(&secret));
-    assert_eq!(listed.json().as_array().unwrap().len(), 2);
+    assert_eq!(listed.json()["items"].as_array().unwrap().len(), 2);
     let again = fleet.send(post("/api/v1/tokens").bearer(&fleet.admin).json(&body)).await;
     assert_eq!((again.status, &again.json()["code"]), (409, &json!("CONFLICT")));
     assert!(again.body.contains("choose another name"), "{}", again.body);

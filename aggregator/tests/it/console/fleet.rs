@@ -66,21 +66,26 @@ impl Fleet {
     /// Three clusters: one mended but for little, one bad and away, one that nobody wants to read.
     pub async fn seeded() -> Self {
         let fleet = Self::start().await;
+        fleet.seed().await;
+        fleet
+    }
+
+    /// Three clusters with rows of every kind.
+    pub async fn seed(&self) {
         let ok: Vec<Object> = vec![
             ("shop", "cart", [Some(0), Some(0), Some(0)]),
             ("shop", "web", [Some(0), Some(1), Some(2)]),
             ("", "node-agent", [Some(1), Some(0), None]),
         ];
-        fleet.cluster("cloud-eu", "cloud", &ok, true).await;
+        self.cluster("cloud-eu", "cloud", &ok, true).await;
         let bad: Vec<Object> =
             (0..4).map(|_| ("till", "pos", [Some(0), Some(2), Some(1)])).collect();
         let names = ["pos-a", "pos-b", "pos-c", "pos-d"];
         let bad: Vec<Object> =
             bad.iter().zip(names).map(|(object, name)| (object.0, name, object.2)).collect();
-        fleet.cluster("store-12", "edge", &bad, false).await;
+        self.cluster("store-12", "edge", &bad, false).await;
         let hostile: Vec<Object> = vec![(HOSTILE, HOSTILE, [Some(0), Some(3), Some(0)])];
-        fleet.cluster(HOSTILE, "edge", &hostile, true).await;
-        fleet
+        self.cluster(HOSTILE, "edge", &hostile, true).await;
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {

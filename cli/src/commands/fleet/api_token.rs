@@ -117,7 +117,7 @@ fn create(args: &CreateArgs) -> anyhow::Result<Exit> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<Exit> {
-    let tokens: Vec<Value> = args.hub.open()?.get("/api/v1/tokens")?;
+    let tokens = args.hub.open()?.all("/api/v1/tokens")?;
     match args.hub.format() {
         Format::Json => output::json(&json!({"version": 1, "tokens": tokens}))?,
         Format::Pretty => {

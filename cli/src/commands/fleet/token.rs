@@ -148,7 +148,7 @@ fn without_secret(facts: Facts, hubs: &[String], root_sha256: Digest) -> anyhow:
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<Exit> {
-    let tokens: Vec<Value> = args.hub.open()?.get("/api/v1/enrol-tokens")?;
+    let tokens = args.hub.open()?.all("/api/v1/enrol-tokens")?;
     match args.hub.format() {
         Format::Json => output::json(&json!({"version": 1, "tokens": tokens}))?,
         Format::Pretty => {
