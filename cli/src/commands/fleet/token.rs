@@ -8,7 +8,7 @@ use provost_model::Digest;
 use provost_proto::token::Token;
 use provost_runtime::tls::HubUrl;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::table::{left, table, text};
