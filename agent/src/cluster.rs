@@ -46,34 +46,38 @@ pub struct Settings {
     pub context: Option<String>,
 }
 
+impl Settings {
+    /// As its file says it, or the pod; nothing is connected to.
+    pub async fn read(&self) -> Result<kube::Config, Error> {
+        let Some(path) = &self.kubeconfig else {
+            return kube::Config::infer().await.map_err(|cause| self.unusable(cause));
+        };
+        let file = Kubeconfig::read_from(path).map_err(|cause| self.unusable(cause))?;
+        let context = self.context.clone();
+        let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+        let read = kube::Config::from_custom_kubeconfig(file, &options).await;
+        read.map_err(|cause| self.unusable(cause))
+    }
+
+    fn unusable(&self, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+        let what = match &self.kubeconfig {
+            Some(path) => format!("cannot use the kubeconfig {}", path.display()),
+            None => "cannot reach an API server: set source.cluster.kubeconfig, or run in a pod with a service account".to_owned(),
+        };
+        Error { what, cause: Some(Box::new(cause)) }
+    }
+}
+
 pub struct ClusterSource {
     client: Client,
 }
 
 impl ClusterSource {
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
-        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| {
-            Error {
-            what: "cannot configure the connection to the API server: give a kubeconfig, or run in a pod with a service account".to_owned(),
-            cause: Some(cause),
-        }
-        };
-        let mut config = match &settings.kubeconfig {
-            None => kube::Config::infer().await.map_err(|e| failed(Box::new(e)))?,
-            Some(path) => {
-                let file = Kubeconfig::read_from(path).map_err(|e| failed(Box::new(e)))?;
-                let options = KubeConfigOptions {
-                    context: settings.context.clone(),
-                    ..KubeConfigOptions::default()
-                };
-                kube::Config::from_custom_kubeconfig(file, &options)
-                    .await
-                    .map_err(|e| failed(Box::new(e)))?
-            }
-        };
+        let mut config = settings.read().await?;
         // A watch is quiet for minutes; kube's own timeouts of the watch request bound it.
         config.read_timeout = None;
-        let client = Client::try_from(config).map_err(|e| failed(Box::new(e)))?;
+        let client = Client::try_from(config).map_err(|cause| settings.unusable(cause))?;
         Ok(Self { client })
     }
 

@@ -167,6 +167,8 @@ pub struct Config {
     /// Empty: those of the token, or of the enrolment on disk.
     pub hubs: Vec<HubUrl>,
     pub token: Option<Token>,
+    /// The token file that is named in the settings and is not there.
+    pub token_missing: Option<PathBuf>,
     pub source: Source,
     pub admin_listen: SocketAddr,
     pub admission: Option<Admission>,
@@ -217,12 +219,14 @@ impl Config {
         if name.len() > 253 {
             return Err(rule("name", "at most 253 bytes"));
         }
+        let token = read_token(&token, token_file.as_deref())?;
         let (first_ms, cap_ms) = (reconnect.first_ms.max(1), reconnect.cap_ms.max(1));
         Ok(Self {
             data_dir,
             name: if name.is_empty() { host_name() } else { name },
             hubs,
-            token: read_token(&token, token_file.as_deref())?,
+            token_missing: token_file.filter(|_| token.is_none()),
+            token,
             source,
             admin_listen: admin.listen,
             admission,
@@ -361,7 +365,10 @@ mod tests {
 
     #[test]
     fn a_token_file_that_is_gone_is_no_error() {
-        assert!(check(&format!("{GOOD}token_file: /nowhere/token\n")).unwrap().token.is_none());
+        let config = check(&format!("{GOOD}token_file: /nowhere/token\n")).unwrap();
+        assert!(config.token.is_none());
+        assert_eq!(config.token_missing.as_deref(), Some(Path::new("/nowhere/token")));
+        assert_eq!(check(GOOD).unwrap().token_missing, None);
     }
 
     #[test]

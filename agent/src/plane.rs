@@ -18,7 +18,7 @@ use crate::metrics::{Evaluations, watch_queue};
 use crate::report::seen::Seen;
 use crate::report::{Ends, Outbox, Recorder, Reporter, Settings};
 use crate::source::manifests::{ManifestsSource, Settings as DirectorySettings};
-use crate::source::{self, CHANGES_IN_FLIGHT, Change, Source as _};
+use crate::source::{CHANGES_IN_FLIGHT, Change, Source as _};
 use crate::spool::Limits;
 
 /// The recorder runs; nothing is evaluated yet.
@@ -117,7 +117,16 @@ async fn run_cluster(
     sets: watch::Receiver<Arc<CompiledSet>>,
     changes: mpsc::Sender<Change>,
     shutdown: Shutdown,
-) -> Result<(), source::Error> {
-    let source = ClusterSource::connect(&settings).await?;
-    Box::new(source).run(sets, changes, shutdown).await
+) -> anyhow::Result<()> {
+    let source = match ClusterSource::connect(&settings).await {
+        Ok(source) => source,
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            let detail = format!("{error:#}");
+            // Nobody who takes it: the agent is going down.
+            let _ = changes.send(Change::Health { healthy: false, detail }).await;
+            return Err(error);
+        }
+    };
+    Ok(Box::new(source).run(sets, changes, shutdown).await?)
 }

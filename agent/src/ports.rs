@@ -1,5 +1,5 @@
-//! What the settings name outside the data folder, found usable before anything is touched: the listeners, and the
-//! directory to watch.
+//! What the settings name outside the data folder, found usable before anything is touched: the listeners, the
+//! directory to watch, and the kubeconfig with the files that it names.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use provost_runtime::config::{Error, rule};
 use provost_runtime::{admin, pki, tls};
 use tokio::net::TcpListener;
 
+use crate::cluster;
 use crate::config::{self, Config, Manifests, Source};
 use crate::disk;
 
@@ -33,6 +34,7 @@ impl Ports {
     /// Name the setting that cannot be used.
     pub async fn open(config: &Config) -> Result<Self, Error> {
         check_folders(config)?;
+        check_kubeconfig(config).await?;
         let in_use = |key: &str, address, error: std::io::Error| {
             rule(key, format!("cannot listen on {address}: {error}"))
         };
@@ -64,6 +66,16 @@ fn check_folders(config: &Config) -> Result<(), Error> {
         return Err(rule("data_dir", what));
     }
     Ok(())
+}
+
+/// Whether its API server answers is another matter, and no reason not to start.
+async fn check_kubeconfig(config: &Config) -> Result<(), Error> {
+    let Source::Cluster(config::Cluster { kubeconfig: Some(path) }) = &config.source else {
+        return Ok(());
+    };
+    let settings = cluster::Settings { kubeconfig: Some(path.clone()), context: None };
+    let read = settings.read().await.map_err(anyhow::Error::from);
+    read.map(drop).map_err(|error| rule("source.cluster.kubeconfig", format!("{error:#}")))
 }
 
 /// A file that cannot be used is an error: to go on without it would let anybody ask.

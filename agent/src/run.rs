@@ -196,6 +196,7 @@ impl Agent {
         let board = Board {
             name: config.name.clone(),
             instance,
+            identity_key: ground.identity.identity_key.public(),
             link: link_seen,
             bundles: view.clone(),
             position: plane.chain.position(),
@@ -313,6 +314,7 @@ fn uplink(
         certificates,
         enrolment,
         token: config.token,
+        token_missing: config.token_missing,
         facts,
         name: config.name,
         trust: trust.clone(),

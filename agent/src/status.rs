@@ -10,6 +10,7 @@ use axum::response::{Html, IntoResponse as _, Json, Response};
 use axum::routing::get;
 use provost_model::{ClusterId, InstanceId};
 use provost_runtime::admin::Health;
+use provost_trust::PublicKey;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -44,6 +45,8 @@ pub struct Status {
     pub agent_version: String,
     pub name: String,
     pub instance: Option<InstanceId>,
+    /// Public, lower-case hex: what the hub shows of a cluster that waits for approval, and a grant names.
+    pub identity_key: Option<String>,
     pub cluster: Option<ClusterId>,
     /// `none`, `asked`, `pending` or `enrolled`.
     pub enrolment: String,
@@ -106,6 +109,7 @@ pub struct PartStatus {
 pub struct Board {
     pub name: String,
     pub instance: InstanceId,
+    pub identity_key: PublicKey,
     pub link: watch::Receiver<Link>,
     pub bundles: watch::Receiver<View>,
     pub position: watch::Receiver<Position>,
@@ -129,6 +133,7 @@ impl Board {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             name: self.name.clone(),
             instance: Some(self.instance),
+            identity_key: Some(self.identity_key.to_string()),
             cluster: link.cluster,
             enrolment: if link.enrolled { "enrolled" } else { "pending" }.to_owned(),
             bundle: view.active.map(|active| BundleStatus {
@@ -201,6 +206,7 @@ pub fn from_data_folder(data_dir: &Path) -> anyhow::Result<Option<Status>> {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         name: String::new(),
         instance: Some(identity.instance),
+        identity_key: Some(identity.identity_key.public().to_string()),
         cluster: enrolment.and_then(|enrolment| enrolment.cluster_id),
         enrolment: stage.to_owned(),
         link,
@@ -244,6 +250,9 @@ impl Status {
         line("Agent", if self.running { "running" } else { "not running" }.to_owned());
         if !self.name.is_empty() {
             line("Name", self.name.clone());
+        }
+        if let Some(key) = &self.identity_key {
+            line("Identity", key.clone());
         }
         line("Cluster", self.cluster.map_or_else(|| "none yet".to_owned(), |id| id.to_string()));
         line("Enrolment", self.enrolment.clone());

@@ -139,8 +139,13 @@ impl Uplink {
         };
         let cluster = self.membership.cluster();
         let news = self.link.borrow().problem != text;
-        if news && !enrolled {
-            tracing::warn!(reason = text, "not a member of the fleet yet");
+        if !enrolled {
+            if news {
+                let identity_key = self.membership.identity().identity_key.public().to_string();
+                tracing::warn!(reason = text, identity_key, "not a member of the fleet yet");
+            }
+            // What failed before the hub answered is over.
+            self.health.set_optional("hub", false, text.clone());
         }
         self.link.send_modify(|link| {
             link.enrolled |= enrolled;

@@ -100,8 +100,6 @@ pub struct Recorder {
     pub(super) is_complete: bool,
     pub(super) snapshot_due: Option<SnapshotReason>,
     pub(super) had_snapshot: bool,
-    /// Why one that is due is not taken.
-    pub(super) snapshot_waits: Option<String>,
     pub(super) watch_is_healthy: bool,
     /// Size of the checkpoint before compression.
     pub(super) table_bytes: u64,
@@ -192,7 +190,6 @@ impl Recorder {
             is_complete: false,
             snapshot_due: None,
             had_snapshot: false,
-            snapshot_waits: None,
             watch_is_healthy: true,
             table_bytes: 0,
             budget_bytes,

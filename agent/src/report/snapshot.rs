@@ -25,6 +25,9 @@ const STEP_RECORDS: usize = 256;
 /// How long a snapshot that has begun waits for the hub to make room.
 const ROOM_WITHIN: Duration = Duration::from_secs(30);
 
+/// The part of health of a spool that was set aside.
+const NEWER: &str = "spool.newer";
+
 type Counts = BTreeMap<(u32, Outcome), u64>;
 
 #[derive(Debug, thiserror::Error)]
@@ -83,17 +86,16 @@ impl Recorder {
     }
 
     fn snapshot_waits(&mut self, waits: Option<String>) {
-        self.snapshot_waits = waits;
-        if self.is_sealed() {
-            self.tell_spool_health();
-        }
+        self.health.set_optional("snapshot", waits.is_none(), waits.unwrap_or_default());
     }
 
-    /// A snapshot that waits is no reason not to be ready, nor is what somebody is to look at.
+    /// What was recorded is durable. That somebody is to look at a spool which was set aside is a part of its own,
+    /// and no reason not to be ready: by `spool` alone the hub judges whether all that was found gets out.
     pub(super) fn tell_spool_health(&self) {
-        match self.snapshot_waits.clone().or_else(|| self.newer_kept()) {
-            Some(why) => self.health.set_optional("spool", false, why),
-            None => self.health.set("spool", true, ""),
+        self.health.set("spool", true, "");
+        let kept = self.newer_kept();
+        if kept.is_some() || self.health.parts().contains_key(NEWER) {
+            self.health.set_optional(NEWER, kept.is_none(), kept.unwrap_or_default());
         }
     }
 

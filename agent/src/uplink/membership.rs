@@ -36,6 +36,7 @@ pub struct Membership {
     certificates: Certificates,
     enrolment: Option<Enrolment>,
     token: Option<Token>,
+    token_missing: Option<PathBuf>,
     facts: Facts,
     name: String,
     trust: Trust,
@@ -50,6 +51,8 @@ pub struct Parts {
     pub certificates: Certificates,
     pub enrolment: Option<Enrolment>,
     pub token: Option<Token>,
+    /// The file that was to hold it.
+    pub token_missing: Option<PathBuf>,
     pub facts: Facts,
     pub name: String,
     pub trust: Trust,
@@ -81,6 +84,7 @@ impl Membership {
             certificates,
             mut enrolment,
             token,
+            token_missing,
             facts,
             name,
             trust,
@@ -106,6 +110,7 @@ impl Membership {
             certificates,
             enrolment,
             token,
+            token_missing,
             facts,
             name,
             trust,
@@ -118,7 +123,14 @@ impl Membership {
     pub fn hub(&self) -> Result<Enrolment, Refusal> {
         let known = self.enrolment.clone().or_else(|| self.token.as_ref().map(Enrolment::asked));
         known.ok_or_else(|| {
-            let what = "not enrolled: set token_file to a token of `provost fleet token create`";
+            let make = "a token of `provost fleet token create`";
+            let what = match &self.token_missing {
+                Some(path) => {
+                    let path = path.display();
+                    format!("not enrolled: token_file {path} is not there: put {make} into it, then start again")
+                }
+                None => format!("not enrolled: set token_file to {make}"),
+            };
             Refusal::new(Code::NeedsApproval, what)
         })
     }

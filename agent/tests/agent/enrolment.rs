@@ -105,6 +105,37 @@ async fn a_pending_agent_waits_for_a_person_and_survives_a_restart() {
     agent.stop().await;
 }
 
+/// Guarantee: once a hub answers that a person has to approve, nothing of what failed before stands beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_before_the_hub_answered_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start().await;
+    let evil = Keys::make().root();
+    hub.set(|state| state.roots = vec![evil]);
+    let agent = Running::start(folder.path(), Some(&hub.token()), hub.clock.clone()).await;
+    agent.link("refused", |link| link.problem.starts_with("WRONG_ROOT")).await;
+    hub.set(|state| state.approves = false);
+    agent.link("pending", |link| link.problem.contains("waiting for a person")).await;
+    let parts = agent.status().parts;
+    let part = parts.iter().find(|part| part.name == "hub").unwrap();
+    assert!(!part.healthy && part.detail.contains("waiting for a person"), "{parts:?}");
+    agent.stop().await;
+}
+
+/// Guarantee: a token file that was forgotten is named, not asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_file_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start().await;
+    let mut config = config(folder.path(), None);
+    config.token_missing = Some("/nowhere/token".into());
+    let recorder = super::Recorder::new();
+    let agent = Running::start_by(config, recorder, hub.clock.clone()).await;
+    let link = agent.link("no token", |link| link.problem.starts_with("NEEDS_APPROVAL")).await;
+    assert!(link.problem.contains("token_file /nowhere/token is not there"), "{link:?}");
+    agent.stop().await;
+}
+
 /// The hub was away while the certificate ran out; no person is needed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_certificate_is_replaced_by_reentry() {

@@ -62,10 +62,13 @@ impl Running {
         token: Option<&Token>,
         clock: SharedClock,
     ) -> Self {
+        Self::start_by(config(folder, token), recorder, clock).await
+    }
+
+    async fn start_by(config: Config, recorder: Arc<Recorder>, clock: SharedClock) -> Self {
         provost_runtime::tls::install_crypto_provider();
         let tasks = Tasks::new(Shutdown::new());
         let listener = admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let config = config(folder, token);
         let agent = Agent::start_on(recorder.plane(), None, config, clock, listener, &tasks).await;
         Self { agent: agent.unwrap(), recorder, tasks }
     }

@@ -19,6 +19,8 @@ const MAX_EVENTS: u32 = 50;
 pub struct ClusterDetail {
     pub cluster: ClusterJson,
     pub trust: TrustJson,
+    /// Parts of its agent without which not everything is read, evaluated or recorded; of one that is heard.
+    pub impaired: Vec<HealthJson>,
     pub instances: Vec<InstanceJson>,
     /// One row a namespace, one cell a category; the empty namespace is cluster-scoped.
     pub namespaces: Vec<NamespaceJson>,
@@ -176,6 +178,7 @@ pub async fn load(hub: &Hub, id: ClusterId) -> Result<ClusterDetail, Problem> {
         gaps: hub.store.gaps(id).await?.into_iter().map(GapJson::from).collect(),
         alarms: hub.store.alarms(Some(id)).await?.into_iter().map(AlarmJson::from).collect(),
         events: events.collect(),
+        impaired: view.impaired.iter().cloned().map(HealthJson::from).collect(),
         cluster: ClusterJson::from(&view),
     })
 }
@@ -266,13 +269,14 @@ impl From<NotEvaluatedRow> for NotEvaluatedJson {
     }
 }
 
+impl From<CapabilityHealth> for HealthJson {
+    fn from(part: CapabilityHealth) -> Self {
+        Self { capability: part.capability, healthy: part.healthy, detail: part.detail }
+    }
+}
+
 impl From<HeartbeatRow> for HeartbeatJson {
     fn from(row: HeartbeatRow) -> Self {
-        let health = |h: CapabilityHealth| HealthJson {
-            capability: h.capability,
-            healthy: h.healthy,
-            detail: h.detail,
-        };
         Self {
             received: Stamp(row.received_at_ms),
             epoch: row.epoch,
@@ -280,7 +284,7 @@ impl From<HeartbeatRow> for HeartbeatJson {
             spool_records: row.spool_records,
             spool_bytes: row.spool_bytes,
             spool_oldest_age_ms: row.spool_oldest_age_ms,
-            health: row.health.unwrap_or_default().into_iter().map(health).collect(),
+            health: row.health.unwrap_or_default().into_iter().map(HealthJson::from).collect(),
         }
     }
 }

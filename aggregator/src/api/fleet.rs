@@ -41,7 +41,7 @@ pub struct FleetJson {
     pub undeclared_gaps: u64,
     /// Clusters that are away or quarantined, longest unheard first.
     pub away: Vec<AwayJson>,
-    /// Clusters that are heard and do not read or evaluate everything.
+    /// Clusters that are heard and cannot read, evaluate or record everything.
     pub impaired: Vec<ImpairedJson>,
     /// The ten worst causes.
     pub worst: Vec<CauseJson>,
@@ -55,7 +55,7 @@ pub struct ClusterCounts {
     pub stale: u64,
     /// Approved and heard, but no complete snapshot has come yet: nothing is known of them.
     pub without_snapshot: u64,
-    /// Heard, and their agents do not read or evaluate everything: what is green may not be all.
+    /// Heard, and their agents cannot read, evaluate or record everything: what is green may not be all.
     pub impaired: u64,
     pub pending: u64,
     pub rejected: u64,
@@ -81,7 +81,7 @@ pub struct AwayJson {
 pub struct ImpairedJson {
     pub id: String,
     pub name: String,
-    /// `watch` or `evaluate`.
+    /// `watch`, `evaluate` or `spool`.
     pub capability: String,
     /// As the agent says it.
     pub detail: String,

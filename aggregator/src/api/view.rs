@@ -27,7 +27,7 @@ pub struct ClusterView {
     /// Approved, heard within its time, and not quarantined.
     pub fresh: bool,
     pub tally: Tally,
-    /// Parts of its agent without which not everything is evaluated; of one that is heard.
+    /// Parts of its agent without which not everything is known; of one that is heard.
     pub impaired: Vec<CapabilityHealth>,
     /// Open findings (fail and warn) by severity.
     pub open: BTreeMap<Severity, u64>,

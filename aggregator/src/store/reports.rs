@@ -117,11 +117,11 @@ pub struct Impaired {
 }
 
 impl CapabilityHealth {
-    /// Unwell, so that objects may exist of which nothing is known: they are not read, or not
-    /// evaluated. An unwell spool or certificate delays what is known.
+    /// Unwell, so that objects may exist of which nothing is told: they are not read, not evaluated, or
+    /// what was found cannot be recorded. A snapshot that waits or a certificate that ends hides none.
     #[must_use]
     pub fn hides_objects(&self) -> bool {
-        !self.healthy && matches!(self.capability.as_str(), "watch" | "evaluate")
+        !self.healthy && matches!(self.capability.as_str(), "watch" | "evaluate" | "spool")
     }
 }
 
@@ -175,4 +175,25 @@ pub struct BatchRow {
     pub received_at_ms: i64,
     /// Encoded provost.v1.Envelope, byte for byte as it came.
     pub envelope: Bytes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_evaluated_or_recorded_is_hidden() {
+        let part = |capability: &str, healthy| CapabilityHealth {
+            capability: capability.to_owned(),
+            healthy,
+            detail: String::new(),
+        };
+        for capability in ["watch", "evaluate", "spool"] {
+            assert!(part(capability, false).hides_objects(), "{capability}");
+            assert!(!part(capability, true).hides_objects(), "{capability}");
+        }
+        for capability in ["snapshot", "spool.newer", "certificate", "trust", "admission"] {
+            assert!(!part(capability, false).hides_objects(), "{capability}");
+        }
+    }
 }

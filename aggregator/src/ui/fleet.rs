@@ -192,8 +192,8 @@ fn impaired(part: &ImpairedJson) -> Impaired {
 fn impaired_text(n: u64) -> String {
     match n {
         0 => String::new(),
-        1 => "1 cluster is heard and does not read everything".to_owned(),
-        n => format!("{} clusters are heard and do not read everything", number(n)),
+        1 => "1 cluster is heard and does not tell everything".to_owned(),
+        n => format!("{} clusters are heard and do not tell everything", number(n)),
     }
 }
 
@@ -353,7 +353,7 @@ pub fn worst(view: &ClusterView, now: Stamp) -> (Face, String) {
             (Face::from(Outcome::Fail), format!("{} fail{worst}", number(states.fail)))
         }
         _ if !view.impaired.is_empty() => {
-            (Face::Error, "its agent does not read everything".to_owned())
+            (Face::Error, "its agent does not tell everything".to_owned())
         }
         _ if states.error > 0 => (Face::Error, format!("{} error", number(states.error))),
         _ if states.warn > 0 => (Face::Warn, format!("{} warn", number(states.warn))),

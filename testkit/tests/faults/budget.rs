@@ -98,8 +98,9 @@ fn what_a_long_cut_sheds_is_declared_and_the_hub_exact_again() {
     let said = until("the agent says that its snapshot waits", LIMIT, || {
         let status = fleet.status(&site);
         let parts = status["parts"].as_array().cloned().unwrap_or_default();
-        let spool = parts.iter().find(|part| part["name"] == "spool" && part["healthy"] == false);
-        spool.map(|part| part["detail"].to_string()).ok_or_else(|| status.to_string())
+        let waits =
+            parts.iter().find(|part| part["name"] == "snapshot" && part["healthy"] == false);
+        waits.map(|part| part["detail"].to_string()).ok_or_else(|| status.to_string())
     });
     assert!(said.contains("snapshot waits"), "{said}");
     // It decides on: another change gets its number, and admission would answer by the same policies.
@@ -140,8 +141,8 @@ fn declared(fleet: &Fleet, site: &Site, last: u64) {
     let healthy = until("the agent's spool is well again", LIMIT, || {
         let status = fleet.status(site);
         let parts = status["parts"].as_array().cloned().unwrap_or_default();
-        let spool = parts.iter().find(|part| part["name"] == "spool").cloned();
-        spool.filter(|part| part["healthy"] == true).ok_or_else(|| status.to_string())
+        let snapshot = parts.iter().find(|part| part["name"] == "snapshot").cloned();
+        snapshot.filter(|part| part["healthy"] == true).ok_or_else(|| status.to_string())
     });
     assert_eq!(healthy["detail"], "");
 }

@@ -54,7 +54,7 @@ impl Drop for SmallDisk {
 }
 
 /// Scenario: the agent's disk is full while manifests change. Guarantee: the agent lives and says what is
-/// wrong; with room again the same process goes on, the roll-up is exact and the evidence verifies, whatever had
+/// wrong, and the hub, which hears it, shows nothing of it as whole; with room again the same process goes on, the roll-up is exact and the evidence verifies, whatever had
 /// to be given up being declared in it.
 #[test]
 fn an_agent_on_a_full_disk_lives_and_comes_back_exact() {
@@ -76,9 +76,28 @@ fn an_agent_on_a_full_disk_lives_and_comes_back_exact() {
         let ill = parts.iter().any(|part| part["name"] == "spool" && part["healthy"] == false);
         if ill { Ok(()) } else { Err(format!("{status}\n{}", site.agent.last_words())) }
     });
+    until("the hub does not show it as whole", LIMIT, || not_whole(&fleet));
     disk.make_room();
     whole(&fleet, &site);
+    until("the hub shows it as whole again", LIMIT, || match not_whole(&fleet) {
+        Ok(()) => Err("it is said to be blind still".to_owned()),
+        Err(_) => Ok(()),
+    });
     assert!(site.agent.runs(), "it is still the same process");
+}
+
+/// The roll-up counts a cluster that cannot record what it finds, and says so; neither command is a success.
+fn not_whole(fleet: &Fleet) -> Result<(), String> {
+    let rollup = fleet.get("/api/v1/fleet");
+    let is_told =
+        rollup["clusters"]["impaired"] == 1 && rollup["impaired"][0]["capability"] == "spool";
+    let printed = [&["fleet", "status"][..], &["fleet", "status", "--cluster", "edge-1"]]
+        .map(|args| fleet.try_provost(args));
+    let is_said = printed.iter().all(|printed| {
+        let text = String::from_utf8_lossy(&printed.stdout);
+        printed.status.code() == Some(3) && text.contains("spool: ")
+    });
+    if is_told && is_said { Ok(()) } else { Err(format!("{rollup}\n{printed:?}")) }
 }
 
 /// Scenario: the hub's disk is full. Guarantee: it acknowledges nothing that it could not commit, agents keep

@@ -62,7 +62,8 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 /// What the agent says of its spool where it is not well.
 fn complaint(status: &Value) -> Option<String> {
     let parts = status["parts"].as_array()?;
-    let ill = parts.iter().find(|part| part["name"] == "spool" && part["healthy"] == false)?;
+    let ill =
+        parts.iter().find(|part| part["name"] == "spool.newer" && part["healthy"] == false)?;
     ill["detail"].as_str().map(str::to_owned)
 }
 

@@ -58,7 +58,7 @@ async fn an_overflow_is_declared_and_healed_by_a_snapshot() {
         }
     };
     tokio::time::timeout(BOUND, drain).await.unwrap();
-    until(|| health.parts()["spool"].healthy).await;
+    until(|| health.parts()["snapshot"].healthy).await;
     assert!(hub.elisions > 0);
     let modes: Vec<_> = hub.modes.iter().filter(|(_, c)| c.starts_with("round-")).collect();
     assert_eq!(modes.len(), rounds as usize, "no P0 record was lost");
@@ -80,8 +80,9 @@ async fn an_overflow_is_declared_and_healed_by_a_snapshot() {
 /// Nothing was acknowledged: the snapshot that follows the loss waits, says so, and is no reason not to
 /// be ready.
 async fn snapshot_waits(health: &Health) {
-    until(|| !health.parts()["spool"].healthy).await;
-    let part = health.parts()["spool"].clone();
+    until(|| health.parts().get("snapshot").is_some_and(|part| !part.healthy)).await;
+    assert!(health.parts()["spool"].healthy, "what was found gets out: no blindness of the hub");
+    let part = health.parts()["snapshot"].clone();
     let is_said = part.detail.starts_with("snapshot waits: needs ");
     assert!(is_said && part.detail.contains(" bytes, 0 free"), "{part:?}");
     assert!(!part.required, "{part:?}");

@@ -210,9 +210,9 @@ async fn a_cluster_that_does_not_see_everything_is_named() {
     let well: Vec<Object> = vec![("shop", "cart", [Some(0), Some(0), Some(0)])];
     let cluster = fleet.cluster("cloud-eu", "cloud", &well, true).await;
     let instance = fleet.store().instances(cluster).await.unwrap()[0].id;
-    let says = async |healthy: bool| {
+    let says = async |capability: &str, healthy: bool| {
         let part = CapabilityHealth {
-            capability: "watch".to_owned(),
+            capability: capability.to_owned(),
             healthy,
             detail: if healthy { String::new() } else { "c.yaml:4: not YAML".to_owned() },
         };
@@ -234,16 +234,21 @@ async fn a_cluster_that_does_not_see_everything_is_named() {
         let json = fleet.get("/api/v1/fleet").await.json();
         (json["clusters"]["impaired"].clone(), json["impaired"].clone())
     };
-    assert_eq!(says(true).await, (0.into(), serde_json::json!([])));
-    let (count, rows) = says(false).await;
+    assert_eq!(says("watch", true).await, (0.into(), serde_json::json!([])));
+    let (count, rows) = says("watch", false).await;
     assert_eq!((count, &rows[0]["name"]), (1.into(), &"cloud-eu".into()));
     assert_eq!(rows[0]["detail"], "c.yaml:4: not YAML");
     let page = fleet.page("/").await;
-    assert!(page.contains("1 cluster is heard and does not read everything"), "{page}");
+    assert!(page.contains("1 cluster is heard and does not tell everything"), "{page}");
     assert!(page.contains("watch: c.yaml:4: not YAML"), "{page}");
     let clusters = fleet.page("/clusters").await;
-    assert!(clusters.contains("its agent does not read everything"), "{clusters}");
-    assert_eq!(says(true).await.0, 0);
-    assert!(!fleet.page("/").await.contains("does not read everything"));
+    assert!(clusters.contains("its agent does not tell everything"), "{clusters}");
+    assert_eq!(says("snapshot", false).await, (0.into(), serde_json::json!([])));
+    let (_, rows) = says("spool", false).await;
+    assert_eq!(rows[0]["capability"], "spool");
+    let detail = fleet.get(&format!("/api/v1/clusters/{cluster}")).await.json();
+    assert_eq!(detail["impaired"][0]["capability"], "spool", "{detail}");
+    assert_eq!(says("watch", true).await.0, 0);
+    assert!(!fleet.page("/").await.contains("does not tell everything"));
     fleet.stop().await;
 }

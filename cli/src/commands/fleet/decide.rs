@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use provost_model::{InstanceId, Labels};
-use provost_trust::Grant;
 use provost_trust::grant::GrantedInstance;
+use provost_trust::{Grant, PublicKey};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -22,11 +22,12 @@ use crate::output::{self, Format};
 #[command(after_help = "Examples:
   provost fleet approve store-12
   provost fleet approve store-12 --label tier=edge --label region=eu
-  provost fleet approve store-12 --sign-with operator.key.json
+  provost fleet approve store-12 --sign-with operator.key.json --identity-key 8c1d0e...
 
 With --sign-with the approval is a grant signed by your operator key: it names the cluster's keys,
 so that a hub that was broken into can neither move the cluster nor put keys of its own in place.
-Compare the identity key with what 'provost-agent status' shows before you sign.")]
+Give the identity key that 'provost-agent status' shows where the agent runs: another one is neither
+signed nor approved. Without --identity-key, compare with the key that is shown before it is signed.")]
 pub struct ApproveArgs {
     /// Name or id.
     #[arg(value_name = "CLUSTER")]
@@ -40,6 +41,9 @@ pub struct ApproveArgs {
     /// Sign the grant with this private key of the operator role.
     #[arg(long, value_name = "FILE")]
     sign_with: Option<PathBuf>,
+    /// Approve only if the hub has this identity key of the cluster.
+    #[arg(long, value_name = "HEX")]
+    identity_key: Option<PublicKey>,
     #[command(flatten)]
     hub: Asked,
 }
@@ -80,9 +84,19 @@ pub fn approve(args: &ApproveArgs) -> anyhow::Result<Exit> {
     let hub = args.hub.open()?;
     let id = text(&find_cluster(&hub, &args.cluster)?, "/id").to_owned();
     let labels = (!args.labels.is_empty()).then(|| open::labels(&args.labels));
-    let grant = match &args.sign_with {
-        Some(key) => Some(signed_grant(&hub, &id, labels.as_ref(), key)?),
-        None => None,
+    let grant = match (&args.sign_with, args.identity_key) {
+        (None, None) => None,
+        (key, expected) => {
+            let detail: Value = hub.get(&format!("/api/v1/clusters/{id}"))?;
+            let identity_key = identity_key(&detail, expected)?;
+            match key {
+                Some(key) => {
+                    eprintln!("identity key {identity_key}");
+                    Some(signed_grant(&hub, &detail, identity_key, labels.as_ref(), key)?)
+                }
+                None => None,
+            }
+        }
     };
     let body = json!({"displayName": args.name, "labels": labels, "grant": grant});
     let cluster: Value = hub.post(&format!("/api/v1/clusters/{id}/approve"), &body)?;
@@ -150,16 +164,28 @@ pub fn find_cluster(hub: &Hub, wanted: &str) -> anyhow::Result<Value> {
     }
 }
 
+/// The cluster's identity key as the hub has it, which is the expected one where one is.
+fn identity_key(detail: &Value, expected: Option<PublicKey>) -> anyhow::Result<PublicKey> {
+    let key: PublicKey = text(detail, "/trust/identityKey").parse().context("identity key")?;
+    match expected {
+        Some(expected) if expected != key => anyhow::bail!(
+            "the hub has another identity key of this cluster: {key}; nothing is signed or approved: \
+             find out whose it is (see 'provost-agent status' where the agent runs)"
+        ),
+        _ => Ok(key),
+    }
+}
+
 /// A grant over what the hub says of the cluster, signed here.
 fn signed_grant(
     hub: &Hub,
-    id: &str,
+    detail: &Value,
+    identity_key: PublicKey,
     labels: Option<&Labels>,
     key: &Path,
 ) -> anyhow::Result<Box<RawValue>> {
     let key = file::read_private(key)?;
     let facts: Value = hub.get("/api/v1/hub")?;
-    let detail: Value = hub.get(&format!("/api/v1/clusters/{id}"))?;
     let own: Labels =
         serde_json::from_value(detail.pointer("/cluster/labels").cloned().unwrap_or_default())?;
     let mut instances = Vec::new();
@@ -171,10 +197,10 @@ fn signed_grant(
     }
     instances.sort_by_key(|instance| instance.instance_id);
     let grant = Grant {
-        cluster_id: id.parse()?,
+        cluster_id: text(detail, "/cluster/id").parse()?,
         trust_domain: text(&facts, "/trustDomain").to_owned(),
-        version: count(&detail, "/trust/grantVersion") + 1,
-        identity_key: text(&detail, "/trust/identityKey").parse().context("identity key")?,
+        version: count(detail, "/trust/grantVersion") + 1,
+        identity_key,
         instances,
         labels: labels.cloned().unwrap_or(own),
         issued: lifetime::now(),
@@ -182,4 +208,23 @@ fn signed_grant(
     let mut envelope = grant.to_unsigned()?;
     envelope.add_signature(&key);
     Ok(RawValue::from_string(envelope.to_json().trim_end().to_owned())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use provost_trust::KeyPair;
+
+    use super::*;
+
+    #[test]
+    fn only_the_expected_identity_key_is_signed() {
+        let public = |seed: u8| KeyPair::from_seed(&[seed; 32]).unwrap().public();
+        let detail = json!({"trust": {"identityKey": public(1).to_string()}});
+        assert_eq!(identity_key(&detail, None).unwrap(), public(1));
+        assert_eq!(identity_key(&detail, Some(public(1))).unwrap(), public(1));
+        let refused = identity_key(&detail, Some(public(2))).unwrap_err().to_string();
+        assert!(refused.contains(&public(1).to_string()), "{refused}");
+        assert!(refused.contains("nothing is signed"), "{refused}");
+        assert!(identity_key(&json!({}), None).is_err());
+    }
 }
