@@ -79,6 +79,8 @@ pub struct LastRefusal {
 pub struct View {
     pub active: Option<Active>,
     pub last_refusal: Option<LastRefusal>,
+    /// Why the bundle that is assigned is not in force yet, where it is not to blame; it is tried again.
+    pub delayed: Option<String>,
 }
 
 pub struct Bundles {
@@ -202,6 +204,12 @@ impl Bundles {
     /// What breaks on the way is tried again while the session lasts, or until another assignment
     /// comes.
     async fn handle(&mut self, offer: Offer, queue: &mut Queue) -> Option<BundleAnswer> {
+        let answer = self.keep_trying(offer, queue).await;
+        self.view.send_modify(|view| view.delayed = None);
+        answer
+    }
+
+    async fn keep_trying(&mut self, offer: Offer, queue: &mut Queue) -> Option<BundleAnswer> {
         let mut backoff = Backoff::new(self.retry.0, self.retry.1);
         loop {
             let error = match self.take(&offer, queue).await {
@@ -212,6 +220,7 @@ impl Bundles {
             };
             let delay = backoff.next_delay(None);
             tracing::warn!(error, ?delay, "bundle not taken; trying again");
+            self.view.send_modify(|view| view.delayed = Some(error.clone()));
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = queue.newer() => return None,

@@ -13,6 +13,7 @@ use provost_runtime::clock::SharedClock;
 use provost_runtime::metrics::{Counter, Gauge, Histogram, Registry, SECONDS};
 use tokio::sync::{mpsc, watch};
 
+use crate::report::Position;
 use crate::spool::thread::Announced;
 use crate::status::Board;
 
@@ -146,7 +147,17 @@ pub fn watch_queue<T: Send + 'static>(
 }
 
 /// What the spool holds, at the time it is asked.
-pub fn watch_spool(registry: &Registry, spool: watch::Receiver<Announced>, clock: SharedClock) {
+pub fn watch_spool(
+    registry: &Registry,
+    spool: watch::Receiver<Announced>,
+    position: watch::Receiver<Position>,
+    clock: SharedClock,
+) {
+    let pending = registry.gauge(
+        "provost_agent_pending_changes",
+        "Changes and events that are in memory alone, not in the spool yet.",
+        &[],
+    );
     let records = registry.gauge(
         "provost_agent_spool_records",
         "Records that the hub has not acknowledged.",
@@ -169,6 +180,7 @@ pub fn watch_spool(registry: &Registry, spool: watch::Receiver<Announced>, clock
     );
     registry.before_reading(move || {
         let Announced { extent, oldest_wall_ms } = *spool.borrow();
+        pending.set_size(position.borrow().pending);
         records.set_size(extent.unacked);
         bytes.set_size(extent.bytes);
         elisions.raise_to(extent.elisions_made);

@@ -242,8 +242,13 @@ pub async fn last_good_set(
 /// An agent is ready when a bundle is in force.
 async fn readiness(mut view: watch::Receiver<View>, health: Health, shutdown: Shutdown) {
     loop {
-        let active = view.borrow_and_update().active.clone();
-        let detail = active.as_ref().map_or("none in force yet", |_| "");
+        let View { active, delayed, .. } = view.borrow_and_update().clone();
+        let detail = match (&active, delayed) {
+            (None, None) => "none in force yet".to_owned(),
+            (None, Some(error)) => format!("none in force yet: {error}"),
+            (Some(_), None) => String::new(),
+            (Some(_), Some(error)) => format!("another is not in force yet: {error}"),
+        };
         health.set("bundle", active.is_some(), detail);
         if !matches!(shutdown.or(view.changed()).await, Some(Ok(()))) {
             // Without its bundles the agent is going down.

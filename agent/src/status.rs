@@ -93,6 +93,9 @@ pub struct SpoolStatus {
     pub last_seq: u64,
     pub acked_seq: u64,
     pub unacknowledged: u64,
+    /// Changes and events that are in memory alone, for some seconds: a kill takes them.
+    #[serde(default)]
+    pub pending: u64,
     pub bytes: u64,
 }
 
@@ -154,6 +157,7 @@ impl Board {
                 last_seq: position.last_seq,
                 acked_seq: position.acked_seq,
                 unacknowledged: position.records,
+                pending: position.pending,
                 bytes: position.bytes,
             }),
             link: LinkStatus {
@@ -282,11 +286,11 @@ impl Status {
             );
         }
         if let Some(spool) = &self.spool {
-            let SpoolStatus { unacknowledged, bytes, acked_seq, last_seq, .. } = spool;
+            let SpoolStatus { unacknowledged, pending, bytes, acked_seq, last_seq, .. } = spool;
             line(
                 "Spool",
                 format!(
-                    "{unacknowledged} records not acknowledged, {bytes} bytes, {acked_seq} of {last_seq}"
+                    "{unacknowledged} records not acknowledged, {pending} changes not on disk yet, {bytes} bytes, {acked_seq} of {last_seq}"
                 ),
             );
         }

@@ -67,6 +67,8 @@ pub enum Error {
     Database(#[from] sqlx::Error),
     #[error("the database cannot be brought to this version's schema")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("{} cannot be written: {cause}", path.display())]
+    Volume { path: std::path::PathBuf, cause: std::io::Error },
     /// A row says what no code of this version writes.
     #[error("{table} holds a value that is not valid: {detail}")]
     Corrupt { table: &'static str, detail: String },

@@ -213,6 +213,23 @@ impl Fleet {
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
+    /// The whole answer of the hub's `/readyz`.
+    ///
+    /// # Panics
+    /// When the hub does not listen.
+    #[must_use]
+    pub fn readiness(&self) -> String {
+        let text = fs::read_to_string(self.path("hub/addresses.json")).expect("addresses");
+        let addresses: BTreeMap<String, SocketAddr> = serde_json::from_str(&text).expect("JSON");
+        let admin = addresses["admin"];
+        let mut stream = std::net::TcpStream::connect(admin).expect("the hub listens");
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
     /// A document of the hub's API.
     ///
     /// # Panics

@@ -13,7 +13,7 @@ use super::recorder::Control;
 use crate::spool::thread::{Announced, Handle};
 use crate::spool::{self, Anchor, Limit, Tally};
 
-/// Where the chain of this instance stands. Everything in it is durable.
+/// Where the chain of this instance stands. Everything in it but `pending` is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     pub epoch: u64,
@@ -26,6 +26,8 @@ pub struct Position {
     pub acked_seq: u64,
     /// Held and not acknowledged.
     pub records: u64,
+    /// Changes and events that have no seq yet: in memory alone.
+    pub pending: u64,
     /// On disk, the acknowledged tail included.
     pub bytes: u64,
     /// Unix time of the oldest record that is not acknowledged; its age is the reader's to compute.
@@ -86,6 +88,7 @@ impl Default for Position {
             first_held_seq: 0,
             acked_seq: 0,
             records: 0,
+            pending: 0,
             bytes: 0,
             oldest_wall_ms: None,
         }
@@ -93,6 +96,7 @@ impl Default for Position {
 }
 
 impl Position {
+    /// What the spool says, and nothing of what is not in it yet.
     pub(super) fn of(announced: &Announced) -> Self {
         let Announced { extent, oldest_wall_ms } = announced;
         let holds_some = extent.first_held <= extent.last.seq;
@@ -103,6 +107,7 @@ impl Position {
             first_held_seq: if holds_some { extent.first_held } else { 0 },
             acked_seq: extent.acked.seq,
             records: extent.unacked,
+            pending: 0,
             bytes: extent.bytes,
             oldest_wall_ms: *oldest_wall_ms,
         }

@@ -83,6 +83,7 @@ pub struct Ends {
 pub struct Recorder {
     pub(super) metrics: Recordings,
     pub(super) spool: Handle,
+    position: Arc<watch::Sender<Position>>,
     pub(super) clock: SharedClock,
     pub(super) health: Health,
     pub(super) table: Table,
@@ -134,9 +135,12 @@ impl Recorder {
         std::fs::create_dir_all(&state).map_err(thread::OpenError::Head)?;
         let (folder, head) = (settings.data_dir.join("spool"), state.join("head"));
         let (limits, spool_clock) = (settings.spool, clock.clone());
-        let (publish, position) = watch::channel(Position::default());
+        let position = Arc::new(watch::Sender::new(Position::default()));
+        let publish = Arc::clone(&position);
         let listener = Box::new(move |announced: &_| {
-            publish.send_replace(Position::of(announced));
+            publish.send_modify(|position| {
+                *position = Position { pending: position.pending, ..Position::of(announced) };
+            });
         });
         let spool_folder = folder.clone();
         let open = move || thread::open(&folder, &head, limits, spool_clock, listener);
@@ -156,7 +160,7 @@ impl Recorder {
 
     fn with(
         spool: Handle,
-        position: watch::Receiver<Position>,
+        position: Arc<watch::Sender<Position>>,
         checkpoint: Checkpoint,
         start: replay::Start,
         clock: SharedClock,
@@ -168,13 +172,15 @@ impl Recorder {
         let (seen_sender, seen) = mpsc::channel(SEEN_QUEUE);
         let (wake, woken) = watch::channel(0);
         let (lost, admissions_lost) = watch::channel(0);
-        let outbox = Outbox::new(spool.clone(), control_sender.clone(), woken, position);
+        let outbox =
+            Outbox::new(spool.clone(), control_sender.clone(), woken, position.subscribe());
         let reporter = Reporter::new(control_sender, admission_sender, lost);
         let now = clock.monotonic();
         let recorder = Self {
             metrics: Recordings::default(),
             elisions_seen: 0,
             spool,
+            position,
             clock,
             health,
             table: start.table,
@@ -213,7 +219,8 @@ impl Recorder {
     /// Counts there; without it nobody sees what is counted.
     #[must_use]
     pub fn counted(self, registry: &Registry) -> Self {
-        watch_spool(registry, self.spool.announced(), Arc::clone(&self.clock));
+        let clock = Arc::clone(&self.clock);
+        watch_spool(registry, self.spool.announced(), self.position.subscribe(), clock);
         let metrics = Recordings::new(registry);
         metrics.objects.set_size(self.table.len() as u64);
         Self { metrics, ..self }
@@ -368,6 +375,7 @@ impl Recorder {
     /// Something is pending: whoever sends may ask for it.
     pub(super) fn stirred(&mut self) {
         self.pending_since.get_or_insert(self.clock.monotonic());
+        self.tell_pending();
         self.wake.send_modify(|count| *count += 1);
     }
 
@@ -418,12 +426,23 @@ impl Recorder {
                 }
                 self.backlog = refused;
                 self.backlog.extend(rest);
+                self.tell_pending();
                 return false;
             }
             records = rest;
         }
+        self.tell_pending();
         self.tell_spool_health();
         true
+    }
+
+    /// Wakes nobody: there is nothing to send of it yet.
+    fn tell_pending(&self) {
+        let pending = (self.pending.len() + self.backlog.len()) as u64;
+        self.position.send_if_modified(|position| {
+            position.pending = pending;
+            false
+        });
     }
 
     pub(super) fn is_sealed(&self) -> bool {

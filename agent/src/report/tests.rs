@@ -370,8 +370,11 @@ async fn changes_coalesce_until_they_are_asked_for() {
         place.write("a.yaml", &map("a", labels));
         tokio::time::timeout(BOUND, wake.changed()).await.unwrap().unwrap();
     }
+    let waiting = || running.outbox.position().borrow().pending;
+    assert_eq!(waiting(), 1, "what is not on disk yet is counted");
     let before = hub.transitions.len();
     hub.until(&running, |hub| hub.outcome("a", "label-team") == Some(Outcome::Pass)).await;
+    assert_eq!(waiting(), 0);
     let record = &hub.transitions[before..];
     assert_eq!((record.len(), record[0].header.coalesced), (1, 3));
     assert_eq!(record[0].header.class, Class::P1);

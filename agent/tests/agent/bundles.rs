@@ -1,12 +1,14 @@
 //! Bundles from assignment to force, and every way to be refused: what is in force stays.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use provost_model::record::BundleEvent;
 use provost_model::{Code, LabelSelector};
 use provost_proto::session::BundleAnswer;
 use provost_trust::{Envelope, Grant};
 
-use super::hub::{Hub, State};
+use super::hub::{BOUND, Hub, State};
 use super::signing::{Keys, assigned, at, blobs, contents, header, sign_assignment, sign_manifest};
 use super::{Running, enrolled};
 
@@ -142,6 +144,40 @@ async fn a_download_that_breaks_is_tried_until_it_is_whole() {
     assert_eq!(hub.state().hellos.len(), 1);
     assert!(hub.state().broken.values().all(|left| *left == 0));
     agent.stop().await;
+}
+
+/// Scenario: what is fetched cannot be kept, before any bundle is in force. Guarantee: health says why there is none,
+/// and nothing of it once there is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_cannot_be_kept_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, agent) = enrolled(folder.path()).await;
+    let detail = |agent: &Running| {
+        let parts = agent.status().parts;
+        parts.into_iter().find(|part| part.name == "bundle").unwrap().detail
+    };
+    assert_eq!(detail(&agent), "none in force yet");
+    let partial = folder.path().join("data/bundles/partial");
+    std::fs::remove_dir_all(&partial).unwrap();
+    std::fs::write(&partial, "no folder").unwrap();
+    publish(&hub, 1);
+    until(|| detail(&agent).starts_with("none in force yet: cannot read or write")).await;
+    assert!(detail(&agent).contains("Not a directory"), "{}", detail(&agent));
+    std::fs::remove_file(&partial).unwrap();
+    std::fs::create_dir(&partial).unwrap();
+    agent.active(1).await;
+    until(|| detail(&agent).is_empty()).await;
+    agent.stop().await;
+}
+
+/// With a bound.
+async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(BOUND, waiting).await.unwrap();
 }
 
 /// A download that goes nowhere does not stand in the way of the next assignment.

@@ -42,6 +42,7 @@ impl Recorder {
             first_held_seq: 0,
             acked_seq: 0,
             records: 0,
+            pending: 0,
             bytes: 0,
             oldest_wall_ms: None,
         };

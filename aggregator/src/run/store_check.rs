@@ -8,6 +8,7 @@ use provost_runtime::shutdown::Shutdown;
 
 use crate::hub::Hub;
 use crate::metrics::Clusters;
+use crate::store::Result;
 use crate::store::identity::{Cluster, ClusterStatus};
 
 const EVERY: Duration = Duration::from_secs(10);
@@ -15,22 +16,31 @@ const EVERY: Duration = Duration::from_secs(10);
 /// What was signed may be dated ahead by so much.
 const CLOCK_TOLERANCE_MS: u64 = 5 * 60 * 1000;
 
-/// Ready while the database answers.
+/// Ready while the database answers and can be written.
 pub async fn watch(hub: Arc<Hub>, health: Health, shutdown: Shutdown) {
-    let mut is_behind = false;
+    let (mut is_behind, mut was_well) = (false, true);
     loop {
         is_behind = tell_clock(&hub, &health, is_behind);
-        match hub.store.clusters().await {
-            Ok(clusters) => {
-                health.set("store", true, "");
-                count(&hub, &clusters);
-            }
-            Err(error) => health.set("store", false, error.to_string()),
+        let clusters = hub.store.clusters().await;
+        if let Ok(clusters) = &clusters {
+            count(&hub, clusters);
         }
+        let checked = clusters.map(drop).and(hub.store.check_write().await);
+        was_well = tell_store(&health, checked, was_well);
         if shutdown.or(tokio::time::sleep(EVERY)).await.is_none() {
             break;
         }
     }
+}
+
+/// True: it answers, and takes what is written.
+fn tell_store(health: &Health, checked: Result<()>, was_well: bool) -> bool {
+    let error = checked.err().map(|error| format!("{:#}", anyhow::Error::from(error)));
+    if let Some(error) = error.as_ref().filter(|_| was_well) {
+        tracing::error!(error, "the database cannot be used: nothing is acknowledged");
+    }
+    health.set("store", error.is_none(), error.clone().unwrap_or_default());
+    error.is_none()
 }
 
 /// No reason not to be ready: time goes on from the newest date that was signed. True: the clock is behind it.

@@ -29,6 +29,9 @@ pub trait Reports: Send + Sync {
     /// Parts that the auditing instances of clusters said to be unwell in their newest heartbeats,
     /// and without which not everything is evaluated.
     async fn impaired(&self) -> Result<Vec<Impaired>>;
+
+    /// Whether a batch could be stored now: what fails here fails there.
+    async fn check_write(&self) -> Result<()>;
     /// Something of this instance was authenticated.
     async fn heard(&self, cluster: ClusterId, instance: InstanceId, now_ms: i64) -> Result<()>;
     /// Opens the alarm, or counts it once more.

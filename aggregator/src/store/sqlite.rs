@@ -23,7 +23,7 @@ mod rows;
 mod verdicts;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -33,7 +33,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Connection as _, SqlStr, Transaction};
 
-use super::{AuditEntry, Result};
+use super::{AuditEntry, Error, Result};
 
 pub use row::Fields;
 
@@ -45,11 +45,15 @@ const READ_CONNECTIONS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// SQLite keeps this many kibibytes of pages per connection (negative means KiB in the pragma).
 const CACHE_KIB: &str = "-16384";
+/// As large as a batch and the rows that it changes; no part of a future, which would not fit a stack.
+static PROBE: [u8; 512 * 1024] = [0; 512 * 1024];
 
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     read: SqlitePool,
     write: SqlitePool,
+    /// Beside the database, and empty but while it is checked.
+    probe: PathBuf,
 }
 
 impl SqliteStore {
@@ -74,7 +78,7 @@ impl SqliteStore {
             .max_connections(READ_CONNECTIONS)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Self { read, write })
+        Ok(Self { read, write, probe: path.with_extension("probe") })
     }
 
     pub async fn close(&self) {
@@ -89,6 +93,22 @@ impl SqliteStore {
     /// Waits for the writer's turn.
     pub async fn begin(&self) -> Result<Tx> {
         Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// A change of nothing is committed, and its volume has room for a batch: a page alone may still find a
+    /// place in a log that is written anew, while no batch does.
+    pub async fn check_write(&self) -> Result<()> {
+        let mut tx = match self.write.begin_with("BEGIN IMMEDIATE").await {
+            // Writers have queued for so long: they write.
+            Err(sqlx::Error::PoolTimedOut) => return Ok(()),
+            begun => begun?,
+        };
+        sqlx::query("PRAGMA user_version = 0").execute(&mut *tx).await?;
+        tx.commit().await?;
+        let path = self.probe.clone();
+        let written = tokio::fs::write(&path, &PROBE[..]).await;
+        let emptied = tokio::fs::File::create(&path).await.map(drop);
+        written.and(emptied).map_err(|cause| Error::Volume { path, cause })
     }
 }
 

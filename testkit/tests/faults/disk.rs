@@ -101,7 +101,7 @@ fn not_whole(fleet: &Fleet) -> Result<(), String> {
 }
 
 /// Scenario: the hub's disk is full. Guarantee: it acknowledges nothing that it could not commit, agents keep
-/// what they have, and with room again all of it arrives.
+/// what they have, it says that it is not ready and why, and with room again all of it arrives.
 #[test]
 fn a_hub_on_a_full_disk_acknowledges_nothing_that_it_lost() {
     let Some(mut fleet) = fleet_on_small_disk() else { return };
@@ -118,11 +118,20 @@ fn a_hub_on_a_full_disk_acknowledges_nothing_that_it_lost() {
         let waiting = status["spool"]["unacknowledged"].as_u64();
         if waiting > Some(0) { Ok(()) } else { Err(status.to_string()) }
     });
+    until("the hub says that it cannot write", LIMIT, || {
+        let said = fleet.0.readiness();
+        let is_told = said.starts_with("HTTP/1.1 503") && said.contains("store not ok: ");
+        if is_told { Ok(()) } else { Err(said) }
+    });
     fleet.1.make_room();
     if !fleet.0.hub.runs() {
         fleet.0.start_hub(&[&site]);
     }
     whole(&fleet.0, &site);
+    until("the hub is ready again", LIMIT, || {
+        let said = fleet.0.readiness();
+        if said.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(said) }
+    });
 }
 
 fn fleet_on_small_disk() -> Option<(Fleet, SmallDisk)> {

@@ -107,6 +107,10 @@ impl Reports for SqliteStore {
         Ok(impaired)
     }
 
+    async fn check_write(&self) -> Result<()> {
+        self.check_write().await
+    }
+
     async fn heard(&self, cluster: ClusterId, instance: InstanceId, now_ms: i64) -> Result<()> {
         let mut tx = self.begin().await?;
         heard(&mut tx, cluster, instance, now_ms).await?;
