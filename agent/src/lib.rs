@@ -8,6 +8,7 @@ pub mod config;
 pub mod damage;
 pub mod disk;
 pub mod evaluate;
+pub mod heap;
 pub mod identity;
 pub mod metrics;
 pub mod plane;

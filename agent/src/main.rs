@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use provost_agent::cli::{Cli, Command, Run};
 use provost_agent::config::Config;
+use provost_agent::heap;
 use provost_agent::ports::Ports;
 use provost_agent::run::Agent;
 use provost_runtime::clock::System;
@@ -18,6 +19,7 @@ use provost_runtime::{config, telemetry, tls};
 const UNDONE: u8 = 3;
 
 fn main() -> ExitCode {
+    heap::keep_little();
     tls::install_crypto_provider();
     process::run(dispatch(Cli::parse().command))
 }

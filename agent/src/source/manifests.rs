@@ -42,7 +42,7 @@ pub struct Settings {
 pub struct ManifestsSource {
     settings: Settings,
     /// What each file held when it was last read whole. One that never was is not in it.
-    known: HashMap<Arc<str>, Vec<ResourceRef>>,
+    known: HashMap<Arc<str>, Vec<Arc<ResourceRef>>>,
 }
 
 impl ManifestsSource {
@@ -99,7 +99,7 @@ impl ManifestsSource {
         let mut round =
             Round { dir, changes, seen: HashSet::new(), duplicates: Vec::new(), lost: false };
         round.say(Change::Begin(Scope::Everything));
-        let mut held: HashMap<Arc<str>, Vec<ResourceRef>> = HashMap::new();
+        let mut held: HashMap<Arc<str>, Vec<Arc<ResourceRef>>> = HashMap::new();
         let problems = visit(dir, namespace.as_deref(), |document| {
             if let Some(subject) = round.exists(&document) {
                 held.entry(document.file).or_default().push(subject);
@@ -149,7 +149,7 @@ fn is_gone(file: &str) -> bool {
 struct Round<'a> {
     dir: &'a Path,
     changes: &'a mpsc::Sender<Change>,
-    seen: HashSet<ResourceRef>,
+    seen: HashSet<Arc<ResourceRef>>,
     duplicates: Vec<String>,
     /// Nobody listens any more.
     lost: bool,
@@ -160,7 +160,7 @@ impl Round<'_> {
         self.lost = self.lost || self.changes.blocking_send(change).is_err();
     }
 
-    fn exists(&mut self, document: &Document) -> Option<ResourceRef> {
+    fn exists(&mut self, document: &Document) -> Option<Arc<ResourceRef>> {
         let Class::Resource(resource) = &document.class else { return None };
         let object = match Object::deserialize(&document.node) {
             Ok(object) => object,
@@ -169,37 +169,37 @@ impl Round<'_> {
                 return None;
             }
         };
-        let subject = ResourceRef {
+        let subject = Arc::new(ResourceRef {
             group: resource.gvk.group.clone(),
             kind: resource.gvk.kind.clone(),
             namespace: resource.namespace.clone(),
             name: resource.name.clone(),
-        };
-        if !self.seen.insert(subject.clone()) {
+        });
+        if !self.seen.insert(Arc::clone(&subject)) {
             self.duplicates.push(format!("{subject} in {}", self.relative(&document.file)));
             return None;
         }
         let file = self.relative(&document.file);
         let location = Location { file, line: document.at.line, ..Location::default() };
-        let (subject_of, location, seen) = (subject.clone(), Some(location), Moment::now());
+        let (subject_of, location, seen) = ((*subject).clone(), Some(location), Moment::now());
         let observed = Observed { object, subject: subject_of, location, seen };
         self.say(Change::Exists(Box::new(observed)));
         Some(subject)
     }
 
-    fn unreadable(&mut self, subjects: &[ResourceRef]) {
+    fn unreadable(&mut self, subjects: &[Arc<ResourceRef>]) {
         for subject in subjects {
-            if self.seen.insert(subject.clone()) {
-                self.say(Change::Unreadable { subject: subject.clone() });
+            if self.seen.insert(Arc::clone(subject)) {
+                self.say(Change::Unreadable { subject: (**subject).clone() });
             }
         }
     }
 
     /// What was there before and was not seen now.
-    fn gone<'s>(&mut self, before: impl Iterator<Item = &'s ResourceRef>) {
+    fn gone<'s>(&mut self, before: impl Iterator<Item = &'s Arc<ResourceRef>>) {
         for subject in before {
             if !self.seen.contains(subject) {
-                self.say(Change::Gone { subject: subject.clone(), seen: Moment::now() });
+                self.say(Change::Gone { subject: (**subject).clone(), seen: Moment::now() });
             }
         }
     }
