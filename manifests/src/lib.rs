@@ -23,7 +23,7 @@ mod yaml;
 
 pub use de::Error as DeserializeError;
 pub use document::{Class, Document, Problem, ProblemKind, Resource, Why};
-pub use load::{Loaded, Options, load, visit};
+pub use load::{Loaded, Options, Visited, load, revisit, visit};
 pub use node::{Entry, Node, Position, Value};
 pub use read::{Content, read_bytes};
 pub use walk::{BadPattern, Exclude, Input, Source, Walk, walk};

@@ -1,5 +1,6 @@
 //! Paths to documents: what a file means can depend on others, which kustomizations and definitions
-//! of kinds say. [`load`] reads everything on all cores and keeps it; [`visit`] keeps nothing.
+//! of kinds say. [`load`] reads everything on all cores and keeps it; [`visit`] keeps nothing, and
+//! [`revisit`] reads what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -64,41 +65,88 @@ pub fn load(options: &Options) -> Loaded {
     loaded
 }
 
-/// Tells the documents under `folder` one by one, in [`load`]'s order and as it has them, and gives the
-/// problems; a break ends it. No more than one file is held at a time; those that say what others are,
-/// are read anew.
+/// What [`visit`] found beside documents.
+#[derive(Clone, Debug, Default)]
+pub struct Visited {
+    pub problems: Vec<Problem>,
+    /// Files that may say what others are.
+    pub ruling: Vec<Input>,
+}
+
+/// Tells the documents under `folder` one by one, in [`load`]'s order and as it has them; a break ends it.
+/// No more than one file is held at a time; those that say what others are, are read anew.
 #[must_use]
 pub fn visit(
     folder: &Path,
     namespace: Option<&str>,
-    mut each: impl FnMut(Document) -> ControlFlow<()>,
-) -> Vec<Problem> {
+    each: impl FnMut(Document) -> ControlFlow<()>,
+) -> Visited {
     let found = walk(&[folder.to_owned()], &[]);
-    let ruling: Vec<&Input> = found.inputs.iter().filter(|input| may_rule(input)).collect();
-    let mut kustomizations = Kustomizations::default();
-    for input in &ruling {
-        kustomizations.note(input, &read(input).documents);
-    }
-    let listing = kustomizations.with_those_above(&[folder.to_owned()]);
-    let content = |input: &Input| {
-        let mut content = read(input);
-        apply_listing(&listing, input, &mut content.documents, &mut content.problems);
-        content
-    };
-    let mut scopes = Scopes::default();
-    for input in &ruling {
-        define(&mut scopes, &content(input).documents);
-    }
+    let ruling: Vec<Input> = found.inputs.iter().filter(|input| may_rule(input)).cloned().collect();
     let mut problems = found.problems;
-    for input in &found.inputs {
-        let mut content = content(input);
-        place_in_namespaces(&mut content.documents, &scopes, namespace);
-        problems.append(&mut content.problems);
-        if content.documents.into_iter().try_for_each(&mut each).is_break() {
-            break;
-        }
+    problems.append(&mut Rules::read(folder, &ruling).tell(&found.inputs, namespace, each));
+    Visited { problems, ruling }
+}
+
+/// Tells the documents of `changed` alone, as [`visit`] tells them among those of all files, of which `ruling`
+/// may say what they are. None where a changed file may do so too: then every file is to be visited again.
+pub fn revisit(
+    folder: &Path,
+    namespace: Option<&str>,
+    ruling: &[Input],
+    changed: &[Input],
+    each: impl FnMut(Document) -> ControlFlow<()>,
+) -> Option<Vec<Problem>> {
+    if changed.iter().any(|input| ruling.contains(input) || may_rule(input)) {
+        return None;
     }
-    problems
+    Some(Rules::read(folder, ruling).tell(changed, namespace, each))
+}
+
+/// What some files say of others.
+struct Rules {
+    listing: Listing,
+    scopes: Scopes,
+}
+
+impl Rules {
+    fn read(folder: &Path, ruling: &[Input]) -> Self {
+        let mut kustomizations = Kustomizations::default();
+        for input in ruling {
+            kustomizations.note(input, &read(input).documents);
+        }
+        let listing = kustomizations.with_those_above(&[folder.to_owned()]);
+        let mut rules = Self { listing, scopes: Scopes::default() };
+        for input in ruling {
+            let documents = rules.content(input).documents;
+            define(&mut rules.scopes, &documents);
+        }
+        rules
+    }
+
+    fn content(&self, input: &Input) -> Content {
+        let mut content = read(input);
+        apply_listing(&self.listing, input, &mut content.documents, &mut content.problems);
+        content
+    }
+
+    fn tell(
+        &self,
+        inputs: &[Input],
+        namespace: Option<&str>,
+        mut each: impl FnMut(Document) -> ControlFlow<()>,
+    ) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for input in inputs {
+            let mut content = self.content(input);
+            place_in_namespaces(&mut content.documents, &self.scopes, namespace);
+            problems.append(&mut content.problems);
+            if content.documents.into_iter().try_for_each(&mut each).is_break() {
+                break;
+            }
+        }
+        problems
+    }
 }
 
 /// Whether the file can be a kustomization or define a kind. Errs on the side of yes: an escape may

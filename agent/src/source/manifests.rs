@@ -1,10 +1,15 @@
 //! A directory of manifests as a source: watched, and looked at again at intervals.
 //!
-//! Nothing is read while no file's size, time or place changed. A file that cannot be read, or not
+//! Only files are read whose size, time or place changed, once all were; where such a file may say what others are, all
+//! are. A file that cannot be read, or not
 //! any more, is no deletion: its objects are said to be unreadable and keep their verdicts, and
 //! health says which file it is. While one cannot be read whose objects nobody knows, as after a
 //! restart, only what is known to be gone is gone, and no listing ends. Of two objects with one key the first by path counts, as the
 //! other would overwrite it in a cluster in an order that nobody chose.
+
+mod look;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -15,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use notify::{RecursiveMode, Watcher as _};
 use provost_engine::{CompiledSet, Object};
-use provost_manifests::{Class, Document, Problem, ProblemKind, visit, walk};
+use provost_manifests::{Class, Document, Input, Problem, ProblemKind, Visited, revisit, visit};
 use provost_model::Digest;
 use provost_model::subject::{Location, ResourceRef};
 use provost_runtime::shutdown::Shutdown;
@@ -24,11 +29,15 @@ use serde::Deserialize as _;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::{Change, Error, Observed, Scope, Source};
+use look::{Difference, Look};
 
 /// Editors and `git pull` write in bursts.
 const SETTLE: Duration = Duration::from_millis(100);
 /// Problems named in health; the rest is counted.
 const MAX_NAMED: usize = 3;
+
+/// Objects by file.
+type Held = HashMap<Arc<str>, Vec<Arc<ResourceRef>>>;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -42,13 +51,24 @@ pub struct Settings {
 pub struct ManifestsSource {
     settings: Settings,
     /// What each file held when it was last read whole. One that never was is not in it.
-    known: HashMap<Arc<str>, Vec<Arc<ResourceRef>>>,
+    known: Held,
+    last: Option<Last>,
+}
+
+/// The last time that something was read.
+struct Last {
+    set: Digest,
+    look: Look,
+    /// Files that may say what others are.
+    ruling: Vec<Input>,
+    /// All was read, and no object stood twice.
+    is_whole: bool,
 }
 
 impl ManifestsSource {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, known: HashMap::new() }
+        Self { settings, known: HashMap::new(), last: None }
     }
 }
 
@@ -70,16 +90,10 @@ impl Source for ManifestsSource {
         }
         let stirred = Arc::new(Notify::new());
         let _watcher = watch_dir(&source.settings.dir, &stirred);
-        let mut last: Option<(Digest, Digest)> = None;
         loop {
             let set = sets.borrow_and_update().id();
-            let dir = source.settings.dir.clone();
-            let stamp = blocking(move || stamp(&dir)).await?;
-            if last != Some((set, stamp)) {
-                let channel = changes.clone();
-                source = blocking(move || source.list(set, &channel)).await?;
-                last = Some((set, stamp));
-            }
+            let channel = changes.clone();
+            source = blocking(move || source.update(set, &channel)).await?;
             let rescan = tokio::time::sleep(source.settings.rescan);
             tokio::select! {
                 () = shutdown.wait() => return Ok(()),
@@ -93,19 +107,73 @@ impl Source for ManifestsSource {
 }
 
 impl ManifestsSource {
+    /// Reads what changed where that is enough, and everything otherwise.
+    fn update(mut self, set: Digest, changes: &mpsc::Sender<Change>) -> Self {
+        // Looked at before it is read: what changes meanwhile is seen to have changed the next time.
+        let look = Look::at(&self.settings.dir);
+        match &mut self.last {
+            Some(last) if last.set == set => {
+                let difference = look.since(&last.look);
+                if difference.is_empty() {
+                    return self;
+                }
+                if last.is_whole && self.follow(set, &difference, changes) {
+                    if let Some(last) = &mut self.last {
+                        last.look = look;
+                    }
+                    return self;
+                }
+            }
+            _ => {}
+        }
+        self.list(set, look, changes)
+    }
+
+    /// Says what a difference comes to. False: only all files together can tell, or something is wrong.
+    fn follow(
+        &mut self,
+        set: Digest,
+        difference: &Difference,
+        changes: &mpsc::Sender<Change>,
+    ) -> bool {
+        let Some(last) = &self.last else { return false };
+        let Settings { dir, namespace, rescan: _ } = &self.settings;
+        let Difference { changed, gone } = difference;
+        if gone.iter().any(|input| last.ruling.contains(input) || !is_gone(&input.shown))
+            || !dir.is_dir()
+        {
+            return false;
+        }
+        let touched: HashSet<&Arc<str>> =
+            changed.iter().chain(gone).map(|input| &input.shown).collect();
+        let others = self.known.iter().filter(|(file, _)| !touched.contains(file));
+        let seen = others.flat_map(|(_, subjects)| subjects.iter().map(Arc::clone)).collect();
+        let mut round = Round { dir, changes, seen, duplicates: Vec::new(), lost: false };
+        let mut held = Held::new();
+        let told = revisit(dir, namespace.as_deref(), &last.ruling, changed, |document| {
+            round.hold(document, &mut held)
+        });
+        if told.is_none_or(|problems| !problems.is_empty()) || !round.duplicates.is_empty() {
+            return false;
+        }
+        round.gone(touched.iter().filter_map(|file| self.known.get(*file)).flatten());
+        round.say(Change::Complete { set, unavailable: Vec::new() });
+        for file in touched {
+            self.known.remove(file);
+        }
+        self.known.extend(held);
+        true
+    }
+
     /// Reads everything and says it as one listing. Ends early when nobody listens any more.
-    fn list(mut self, set: Digest, changes: &mpsc::Sender<Change>) -> Self {
+    fn list(mut self, set: Digest, look: Look, changes: &mpsc::Sender<Change>) -> Self {
         let Settings { dir, namespace, rescan: _ } = &self.settings;
         let mut round =
             Round { dir, changes, seen: HashSet::new(), duplicates: Vec::new(), lost: false };
         round.say(Change::Begin(Scope::Everything));
-        let mut held: HashMap<Arc<str>, Vec<Arc<ResourceRef>>> = HashMap::new();
-        let problems = visit(dir, namespace.as_deref(), |document| {
-            if let Some(subject) = round.exists(&document) {
-                held.entry(document.file).or_default().push(subject);
-            }
-            if round.lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let mut held = Held::new();
+        let Visited { problems, ruling } =
+            visit(dir, namespace.as_deref(), |document| round.hold(document, &mut held));
         let is_short = problems.iter().any(hides_files);
         let unknown = is_short || problems.iter().any(|p| !self.known.contains_key(&p.file));
         let broken: HashSet<Arc<str>> = problems.iter().map(|p| Arc::clone(&p.file)).collect();
@@ -127,7 +195,9 @@ impl ManifestsSource {
         }
         round.health(&problems);
         round.say(Change::Complete { set, unavailable: Vec::new() });
+        let is_whole = problems.is_empty() && round.duplicates.is_empty();
         self.known = held;
+        self.last = Some(Last { set, look, ruling, is_whole });
         self
     }
 }
@@ -158,6 +228,13 @@ struct Round<'a> {
 impl Round<'_> {
     fn say(&mut self, change: Change) {
         self.lost = self.lost || self.changes.blocking_send(change).is_err();
+    }
+
+    fn hold(&mut self, document: Document, held: &mut Held) -> ControlFlow<()> {
+        if let Some(subject) = self.exists(&document) {
+            held.entry(document.file).or_default().push(subject);
+        }
+        if self.lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn exists(&mut self, document: &Document) -> Option<Arc<ResourceRef>> {
@@ -228,33 +305,6 @@ impl Round<'_> {
     }
 }
 
-/// Changes whenever a file comes, goes, or has another size or time. Nothing is read.
-fn stamp(dir: &Path) -> Digest {
-    let mut text = Vec::new();
-    for input in walk(&[dir.to_owned()], &[]).inputs {
-        let metadata = std::fs::metadata(&*input.shown).ok();
-        let modified = metadata.as_ref().and_then(|m| m.modified().ok());
-        let length = metadata.as_ref().map(std::fs::Metadata::len);
-        let identity = metadata.as_ref().map(identity);
-        text.extend_from_slice(
-            format!("{}\0{modified:?}\0{length:?}\0{identity:?}\n", input.shown).as_bytes(),
-        );
-    }
-    Digest::of(&text)
-}
-
-/// A file put in another's place by a rename is another file, whatever its size and time.
-#[cfg(unix)]
-fn identity(metadata: &std::fs::Metadata) -> (u64, i64) {
-    use std::os::unix::fs::MetadataExt as _;
-    (metadata.ino(), metadata.ctime_nsec())
-}
-
-#[cfg(not(unix))]
-fn identity(_: &std::fs::Metadata) -> (u64, i64) {
-    (0, 0)
-}
-
 /// None where the system gives no watch (a limit, a network file system): rescans go on.
 fn watch_dir(dir: &Path, stirred: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
     let stirred = Arc::clone(stirred);
@@ -283,198 +333,4 @@ async fn blocking<T: Send + 'static>(
         what: "reading the directory was cut short".to_owned(),
         cause: Some(Box::new(cause)),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use provost_bundle::Bundle;
-    use provost_engine::{Cluster, Options as EngineOptions};
-    use std::collections::BTreeSet;
-    use std::fs;
-
-    struct Watched {
-        folder: tempfile::TempDir,
-        changes: mpsc::Receiver<Change>,
-        shutdown: Shutdown,
-        _sets: watch::Sender<Arc<CompiledSet>>,
-    }
-
-    /// One finished listing: what exists, what could not be read, whether the rest is gone.
-    #[derive(Debug, Default, PartialEq, Eq)]
-    struct Listing {
-        exist: BTreeSet<String>,
-        unreadable: BTreeSet<String>,
-        gone: BTreeSet<String>,
-        closes: bool,
-        healthy: bool,
-    }
-
-    impl Watched {
-        fn start(files: &[(&str, &str)]) -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            for (name, text) in files {
-                fs::write(folder.path().join(name), text).unwrap();
-            }
-            let set = CompiledSet::compile(
-                &Bundle::empty(),
-                &Cluster::default(),
-                &EngineOptions::default(),
-            );
-            let (keep, sets) = watch::channel(Arc::new(set));
-            let (sender, changes) = mpsc::channel(4);
-            let shutdown = Shutdown::new();
-            let settings = Settings {
-                dir: folder.path().to_owned(),
-                namespace: None,
-                rescan: Duration::from_millis(50),
-            };
-            let run = Box::new(ManifestsSource::new(settings)).run(sets, sender, shutdown.clone());
-            let mut tasks = tokio::task::JoinSet::new();
-            tasks.spawn(async { run.await.unwrap() });
-            tasks.detach_all();
-            Self { folder, changes, shutdown, _sets: keep }
-        }
-
-        fn write(&self, name: &str, text: &str) {
-            let partial = self.folder.path().join("partial");
-            fs::write(&partial, text).unwrap();
-            fs::rename(partial, self.folder.path().join(name)).unwrap();
-        }
-
-        async fn listing(&mut self) -> Listing {
-            let mut listing = Listing::default();
-            loop {
-                let next = tokio::time::timeout(Duration::from_secs(30), self.changes.recv());
-                match next.await.expect("a listing within 30 s").expect("the source goes on") {
-                    Change::Begin(_) => listing = Listing::default(),
-                    Change::Exists(observed) => {
-                        listing.exist.insert(observed.object.name().to_owned());
-                    }
-                    Change::Unreadable { subject } => {
-                        listing.unreadable.insert(subject.name);
-                    }
-                    Change::End { .. } => listing.closes = true,
-                    Change::Health { healthy, .. } => listing.healthy = healthy,
-                    Change::Complete { .. } => return listing,
-                    Change::Gone { subject, .. } => {
-                        listing.gone.insert(subject.name);
-                    }
-                }
-            }
-        }
-
-        async fn until(&mut self, what: &Listing) {
-            while self.listing().await != *what {}
-        }
-    }
-
-    fn map(name: &str) -> String {
-        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: x}}\n")
-    }
-
-    fn names(names: &[&str]) -> BTreeSet<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[tokio::test]
-    async fn a_file_that_breaks_deletes_nothing_and_one_that_goes_does() {
-        let mut watched = Watched::start(&[("a.yaml", &map("one")), ("b.yaml", &map("two"))]);
-        let both = Listing {
-            exist: names(&["one", "two"]),
-            closes: true,
-            healthy: true,
-            ..Listing::default()
-        };
-        watched.until(&both).await;
-
-        watched.write("b.yaml", "kind: [");
-        let broken = Listing {
-            exist: names(&["one"]),
-            unreadable: names(&["two"]),
-            closes: true,
-            ..Listing::default()
-        };
-        watched.until(&broken).await;
-
-        watched.write("b.yaml", &map("two"));
-        watched.until(&both).await;
-        fs::remove_file(watched.folder.path().join("b.yaml")).unwrap();
-        let one =
-            Listing { exist: names(&["one"]), closes: true, healthy: true, ..Listing::default() };
-        watched.until(&one).await;
-        watched.shutdown.trigger();
-    }
-
-    /// Guarantee: a directory that goes away closes nothing, and is looked at again when it is back.
-    #[tokio::test]
-    async fn a_directory_that_goes_away_deletes_nothing() {
-        let mut watched = Watched::start(&[("a.yaml", &map("one"))]);
-        let one =
-            Listing { exist: names(&["one"]), closes: true, healthy: true, ..Listing::default() };
-        watched.until(&one).await;
-        let (dir, aside) =
-            (watched.folder.path().to_owned(), watched.folder.path().with_extension("aside"));
-        fs::rename(&dir, &aside).unwrap();
-        let away = Listing { unreadable: names(&["one"]), ..Listing::default() };
-        assert_eq!(watched.listing().await, away, "the first listing without it");
-        fs::rename(&aside, &dir).unwrap();
-        watched.until(&one).await;
-        watched.shutdown.trigger();
-    }
-
-    /// Guarantee: whatever else changes, what a file may have held that was broken from the start stays
-    /// open; what was seen to be there and is gone is closed; and once the file is whole, so is the list.
-    #[tokio::test]
-    async fn a_file_that_was_never_readable_keeps_open_what_nobody_saw() {
-        let mut watched = Watched::start(&[
-            ("a.yaml", &format!("{}---\n{}", map("one"), map("two"))),
-            ("b.yaml", "kind: ["),
-            ("c.yaml", &map("three")),
-        ]);
-        let exist = |exist: &[&str]| Listing { exist: names(exist), ..Listing::default() };
-        assert_eq!(watched.listing().await, exist(&["one", "two", "three"]));
-
-        watched.write("a.yaml", &map("one"));
-        let gone = |gone: &[&str]| Listing { gone: names(gone), ..exist(&["one", "three"]) };
-        watched.until(&gone(&["two"])).await;
-        watched.write("d.yaml", &map("four"));
-        watched.until(&exist(&["one", "three", "four"])).await;
-        fs::remove_file(watched.folder.path().join("c.yaml")).unwrap();
-        watched.until(&Listing { gone: names(&["three"]), ..exist(&["one", "four"]) }).await;
-        watched.write("d.yaml", "# nothing\n");
-        watched.until(&Listing { gone: names(&["four"]), ..exist(&["one"]) }).await;
-
-        watched.write("b.yaml", &map("five"));
-        let whole = Listing { closes: true, healthy: true, ..exist(&["one", "five"]) };
-        watched.until(&whole).await;
-        watched.shutdown.trigger();
-    }
-
-    #[tokio::test]
-    async fn of_two_objects_with_one_key_the_first_counts() {
-        let mut watched = Watched::start(&[("a.yaml", &map("one")), ("b.yaml", &map("one"))]);
-        let listing = watched.listing().await;
-        assert_eq!(listing.exist, names(&["one"]));
-        assert!(!listing.healthy, "the duplicate is reported");
-        watched.shutdown.trigger();
-    }
-
-    #[tokio::test]
-    async fn a_missing_directory_is_said_at_once() {
-        let settings = Settings {
-            dir: "/does/not/exist".into(),
-            namespace: None,
-            rescan: Duration::from_secs(1),
-        };
-        let set =
-            CompiledSet::compile(&Bundle::empty(), &Cluster::default(), &EngineOptions::default());
-        let (_keep, sets) = watch::channel(Arc::new(set));
-        let (sender, _changes) = mpsc::channel(1);
-        let error = Box::new(ManifestsSource::new(settings))
-            .run(sets, sender, Shutdown::new())
-            .await
-            .unwrap_err();
-        assert!(error.to_string().contains("/does/not/exist"), "{error}");
-    }
 }

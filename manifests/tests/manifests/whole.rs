@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use provost_manifests::{Node, Options, Position, Value, load, visit};
+use provost_manifests::{Document, Node, Options, Position, Value, load, revisit, visit, walk};
 
 use super::{scan_in, write};
 
@@ -71,7 +71,8 @@ fn every_position_of_the_corpus_is_true() {
     assert!(checked > 5_000, "{checked}");
 }
 
-/// Guarantee: a directory told file by file is what it is when it is read at once, to the last position.
+/// Guarantee: a directory told file by file, or one file of it alone, is what it is when all is read at once, to
+/// the last position.
 #[test]
 fn a_visit_tells_what_a_load_holds() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,15 +100,32 @@ fn a_visit_tells_what_a_load_holds() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures");
     for root in [Some(folder.path().to_owned()), Some(fixtures), corpus()].into_iter().flatten() {
         let mut documents = Vec::new();
-        let problems = visit(&root, Some("shop"), |document| {
+        let visited = visit(&root, Some("shop"), |document| {
             documents.push(document);
             ControlFlow::Continue(())
         });
         let loaded = scan_in(&root, "shop");
-        assert_eq!(problems, loaded.problems);
+        assert_eq!(visited.problems, loaded.problems);
         assert_eq!(documents.len(), loaded.documents.len());
         for (told, held) in documents.iter().zip(&loaded.documents) {
             assert_eq!(format!("{told:?}"), format!("{held:?}"));
         }
+        let mut alone = 0;
+        for input in walk(std::slice::from_ref(&root), &[]).inputs {
+            let is = |document: &&Document| document.file == input.shown;
+            let held: Vec<_> = loaded.documents.iter().filter(is).collect();
+            let mut told = Vec::new();
+            let changed = std::slice::from_ref(&input);
+            let problems = revisit(&root, Some("shop"), &visited.ruling, changed, |document| {
+                told.push(document);
+                ControlFlow::Continue(())
+            });
+            assert_eq!(problems.is_none(), visited.ruling.contains(&input), "{}", input.shown);
+            if problems.is_some() {
+                assert_eq!(format!("{told:?}"), format!("{held:?}"));
+                alone += 1;
+            }
+        }
+        assert!(alone > 0);
     }
 }
