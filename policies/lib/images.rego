@@ -37,20 +37,19 @@ tag(image) := found if {
 } else := ""
 
 # Host and repository in full, without tag and digest: `nginx:1.27` is `docker.io/library/nginx`.
-repository(image) := concat("/", [host(image), path_in_host(image)])
+repository(image) := named(host(image), written_path(image))
 
-host(image) := canonical_host(first_segment(image)) if {
-	is_host(first_segment(image))
-	contains(image, "/")
-} else := "docker.io"
-
-path_in_host(image) := path if {
-	path := written_path(image)
-	host(image) != "docker.io"
-} else := path if {
-	path := written_path(image)
+named(host_name, path) := concat("/", [host_name, path]) if {
+	host_name != "docker.io"
+} else := concat("/", [host_name, path]) if {
 	contains(path, "/")
-} else := concat("/", ["library", written_path(image)])
+} else := concat("/", [host_name, "library", path])
+
+host(image) := canonical_host(segment) if {
+	contains(image, "/")
+	segment := first_segment(image)
+	is_host(segment)
+} else := "docker.io"
 
 # The name without host, tag and digest.
 written_path(image) := concat("/", array.concat(array.slice(segments, 0, last), [bare])) if {
@@ -82,9 +81,10 @@ canonical_host(written) := "docker.io" if {
 # the image. Names end at a slash: `registry.example.org/team` does not cover `registry.example.org/teammate/app`,
 # nor `registry.example.org` the host `registry.example.org.evil.example`.
 covered_by_any(image, entries) if {
+	name := repository(image)
 	some entry in entries
 	is_string(entry)
-	covered_by(repository(image), full_entry(trim_right(entry, "/")))
+	covered_by(name, full_entry(trim_right(entry, "/")))
 }
 
 covered_by(name, entry) if name == entry
