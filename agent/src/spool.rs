@@ -8,7 +8,8 @@
 //!
 //! 1. **Append** takes records whose seqs follow the last and whose chain values fit. When it
 //!    returns, they are durable; when it fails, none of them counts, and a later append may use
-//!    their seqs again.
+//!    their seqs again, for the same records or for others. What a failed append left behind never
+//!    stands for what was appended in its place: not in this process, and not after any loss.
 //! 2. **Read** gives every seq from `from` on exactly once and in order, as the bytes that were
 //!    appended or inside an Elision. It never gives bytes that fail their checksum.
 //! 3. **Acknowledge** deletes nothing above the acknowledged seq, and nothing that the verdict
@@ -25,7 +26,8 @@
 //!    the budget (DISK). Adjacent Elisions of one reason merge.
 //! 6. **Crash.** After a crash at any point, an open gives every record whose append returned,
 //!    perhaps records whose append did not return, and never a part of such an append's tail out
-//!    of order. Deleted records may come back; the receiver is idempotent.
+//!    of order. Records of a failed append count among them as long as nothing was appended after
+//!    it, and never once something was. Deleted records may come back; the receiver is idempotent.
 //! 7. **Newer versions.** What a later version of this program wrote is neither read nor removed: [`newer`] sets it aside
 //!    whole, the chain begins another epoch, and that is declared in it.
 //!
@@ -33,7 +35,8 @@
 //!
 //! Records go into *generations*, small stores that are removed whole, because no store gives space back
 //! while it lives: a sixteenth of the budget each, 2 to 32 MiB. [`ledger`] knows which generation
-//! holds which run of seqs and is saved as the manifest; [`generations`] is the spool itself over
+//! holds which run of seqs and is saved as the manifest; beside a generation in which an append has
+//! failed stands its *end*, which holds without the manifest. [`generations`] is the spool itself over
 //! a [`volume::Volume`], which is a directory of sled databases ([`disk`]) or memory
 //! ([`memory`]). [`thread`] owns a spool on its own thread and assigns seqs.
 

@@ -8,8 +8,10 @@ use proptest::prelude::*;
 use provost_model::record::ElisionReason;
 
 use super::disk::{Deadlines, Disk};
+use super::ledger::Lane;
 use super::memory::Memory;
 use super::recovery::Known;
+use super::volume::{Packs, Volume as _};
 use super::*;
 use fixture::{Fixture, OnDisk};
 use model::Model;
@@ -227,33 +229,59 @@ enum Step {
     Reopen,
     /// The process is killed after this many writes of an append.
     KilledAppend(Vec<Class>, u64),
-    /// An append fails after this many writes, and is tried again with other content.
-    FailedAppend(Vec<Class>, u64),
+    /// An append fails after this many writes.
+    FailedAppend(Vec<Class>, u64, Write, Then),
     FullDisk(Vec<Class>),
     LoseManifest,
+}
+
+/// What becomes of the write that fails.
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    Lost,
+    Late,
+}
+
+/// What is appended where an append has failed.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    /// The same again.
+    Same,
+    /// A few records with the same bytes, of other classes.
+    Few,
+    /// Other records.
+    Other,
+    /// Nothing yet; other records next.
+    Nothing,
 }
 
 fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     let class = prop_oneof![1 => Just(Class::P0), 6 => Just(Class::P1), 3 => Just(Class::P2)];
     let classes = prop::collection::vec(class, 1..40);
+    let write = prop_oneof![Just(Write::Lost), Just(Write::Late)];
+    let then =
+        prop_oneof![Just(Then::Same), Just(Then::Few), Just(Then::Other), Just(Then::Nothing)];
+    let failed = (classes.clone(), 0_u64..7, write, then);
     let step = prop_oneof![
         8 => classes.clone().prop_map(Step::Append),
         4 => any::<u8>().prop_map(Step::Ack),
         1 => (0_i64..3000).prop_map(Step::Trim),
         2 => Just(Step::Reopen),
         1 => (classes.clone(), 0_u64..5).prop_map(|(c, n)| Step::KilledAppend(c, n)),
-        1 => (classes.clone(), 0_u64..5).prop_map(|(c, n)| Step::FailedAppend(c, n)),
+        2 => failed.prop_map(|(c, n, write, then)| Step::FailedAppend(c, n, write, then)),
         1 => classes.prop_map(Step::FullDisk),
         1 => Just(Step::LoseManifest),
     ];
     prop::collection::vec(step, 1..most)
 }
 
-/// Only what was P1 or P2 may be elided while nothing is corrupted.
+/// Only what was P1 or P2 may be elided while nothing is corrupted, and for want of room alone; without
+/// the manifest the reason is not known any more.
 fn run_steps<F: Fixture>(steps: Vec<Step>) {
     let volume = F::new();
     let mut model = Model::new::<F>();
     let mut spool = volume.open(None);
+    let mut knows_reasons = true;
     for step in steps {
         match step {
             Step::Append(classes) => model.append(&mut *spool, &classes),
@@ -266,6 +294,7 @@ fn run_steps<F: Fixture>(steps: Vec<Step>) {
             Step::Reopen => {
                 drop(spool);
                 spool = volume.open(Some(&model.known));
+                model.reopened(&mut *spool);
             }
             Step::KilledAppend(classes, writes) => {
                 let entries = model.next(&classes);
@@ -274,38 +303,40 @@ fn run_steps<F: Fixture>(steps: Vec<Step>) {
                 drop(spool);
                 volume.heal();
                 spool = volume.open(Some(&model.known));
-                let last = spool.extent().last.seq;
-                assert!(!returned || last == model.known.last.seq + entries.len() as u64);
-                model.appended(entries.into_iter().filter(|entry| entry.seq <= last).collect());
-                spool.checkpointed(last).unwrap();
+                let all = model.known.last.seq + entries.len() as u64;
+                model.was_refused(entries);
+                model.reopened(&mut *spool);
+                assert!(!returned || model.known.last.seq == all);
+                model.attempt += 1;
             }
-            Step::FailedAppend(classes, writes) => {
-                let entries = model.next(&classes);
-                volume.fail_after(writes);
-                if spool.append(&entries, Room::Shed).is_ok() {
-                    model.appended(entries);
+            Step::FailedAppend(classes, writes, write, then) => {
+                match write {
+                    Write::Lost => volume.fail_after(writes),
+                    Write::Late => volume.fail_late_after(writes),
                 }
+                model.try_append(&mut *spool, &classes);
                 volume.heal();
-                model.append(&mut *spool, &[Class::P2, Class::P0]);
+                model.append_after(&mut *spool, &classes, then);
             }
             Step::FullDisk(classes) => {
                 volume.fill_disk();
-                let entries = model.next(&classes);
-                if spool.append(&entries, Room::Shed).is_ok() {
-                    model.appended(entries);
-                }
+                model.try_append(&mut *spool, &classes);
                 volume.heal();
+                model.attempt += 1;
             }
             Step::LoseManifest => {
                 drop(spool);
                 volume.lose_manifest();
                 spool = volume.open(Some(&model.known));
+                model.reopened(&mut *spool);
+                knows_reasons = false;
             }
         }
         for elision in model.check(&mut *spool) {
             let p0 = model.records.range(elision.from_seq..=elision.to_seq);
             let lost = p0.filter(|(_, entry)| entry.class == Class::P0).count();
             assert_eq!(lost, 0, "a P0 record was elided: {elision:?}");
+            assert!(!knows_reasons || elision.reason != ElisionReason::Corrupt, "{elision:?}");
         }
         assert!(spool.extent().bytes <= volume.limits().budget_bytes);
     }
@@ -327,6 +358,93 @@ proptest! {
     #[test]
     fn whatever_happens_on_disk_too(steps in steps(16)) {
         run_steps::<OnDisk>(steps);
+    }
+}
+
+/// Rules 1 and 6 where an append failed with a part of it written, in ways that went wrong.
+#[test]
+fn what_a_failed_append_left_never_stands_for_another() {
+    use Class::{P0, P1, P2};
+    use Step::{Append, FailedAppend, FullDisk, KilledAppend, LoseManifest, Reopen};
+    use Write::{Late, Lost};
+    let others = [P1, P1, P0, P0, P1, P2, P2, P1, P1, P2, P1, P1, P1, P1, P1, P0, P1, P2];
+    for then in [Then::Same, Then::Few, Then::Other, Then::Nothing] {
+        let cases = [
+            // The rest of the first failed append follows on what was appended in its place.
+            vec![
+                Append(vec![P2, P0, P1, P2, P1]),
+                FailedAppend(others.to_vec(), 1, Lost, then),
+                FailedAppend(others.to_vec(), 0, Lost, then),
+                LoseManifest,
+                Append(vec![P1, P0, P2]),
+                Reopen,
+            ],
+            // It fails between two stores: the first one has taken it.
+            vec![FailedAppend(vec![P0, P1, P1], 2, Lost, then), Append(vec![P1, P1]), Reopen],
+            vec![
+                Append(vec![P1]),
+                FailedAppend(vec![P0, P1, P1], 1, Lost, then),
+                Append(vec![P1; 5]),
+            ],
+            // What stood in its place is gone, and so is the manifest.
+            vec![
+                Append(vec![P1, P0]),
+                FailedAppend(vec![P0, P1, P0], 1, Late, then),
+                Append(vec![P1; 5]),
+                FullDisk(vec![P2]),
+                FullDisk(vec![P2]),
+                LoseManifest,
+                Append(vec![P0, P1]),
+            ],
+            // A kill leaves it, the next open forgets it, and then the manifest is lost.
+            vec![
+                Append(vec![P1, P0]),
+                KilledAppend(vec![P1, P1, P0, P1, P1], 1),
+                FailedAppend(vec![P1, P0], 0, Late, then),
+                Append(vec![P1; 5]),
+                LoseManifest,
+            ],
+        ];
+        for steps in cases {
+            run_steps::<Memory>(steps);
+        }
+    }
+}
+
+/// The same on disk, where the failed append's part is put by hand.
+#[test]
+fn the_end_of_a_store_holds_without_the_manifest() {
+    for has_end in [false, true] {
+        let fixture = OnDisk::new();
+        let mut model = Model::new::<OnDisk>();
+        let mut spool = fixture.open(None);
+        model.append(&mut *spool, &[Class::P0, Class::P1, Class::P1]);
+        drop(spool);
+        let refused = model.next(&[Class::P1; 3]);
+        let pack = frame::pack(&refused.iter().collect::<Vec<_>>()).unwrap();
+        let name = *fixture.names().iter().find(|name| name.lane == Lane::Data).unwrap();
+        let mut disk = Disk::open(&fixture.path(), Deadlines::default()).unwrap();
+        disk.put(name, &Packs::from([(4, pack)])).unwrap();
+        if has_end {
+            disk.save_end(name, 3).unwrap();
+        }
+        drop(disk);
+        fixture.lose_manifest();
+        let mut spool = fixture.open(Some(&model.known));
+        if !has_end {
+            model.was_refused(refused);
+            model.reopened(&mut *spool);
+            assert_eq!(model.known.last.seq, 6, "it would come back");
+        }
+        model.attempt += 1;
+        assert_eq!(model.check(&mut *spool), []);
+        for _ in 0..2 {
+            model.append(&mut *spool, &[Class::P1]);
+            drop(spool);
+            fixture.lose_manifest();
+            spool = fixture.open(Some(&model.known));
+            assert_eq!(model.check(&mut *spool), []);
+        }
     }
 }
 

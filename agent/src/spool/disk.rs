@@ -83,10 +83,25 @@ impl Disk {
         self.directory.join(directory_name(name))
     }
 
+    fn end_path(&self, name: Name) -> PathBuf {
+        self.directory.join(format!("{}.end", directory_name(name)))
+    }
+
+    fn remove_end(&self, name: Name) -> io::Result<()> {
+        match fs::remove_file(self.end_path(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn database(&mut self, name: Name) -> Result<&Database, Error> {
         if !self.open.contains_key(&name) {
             let path = self.path(name);
             let is_new = !path.exists();
+            if is_new {
+                // Of one that was removed, where the manifest was lost and its number is given again.
+                self.remove_end(name)?;
+            }
             let database = Database::open(name.id, &path, self.deadlines.open)?;
             if is_new {
                 sync_tree(&path)?;
@@ -120,6 +135,24 @@ impl Disk {
         Ok(())
     }
 
+    /// Whole and durable on return, or as it was.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let new = self.directory.join("manifest.new");
+        let written = write_synced(&new, bytes);
+        let is_full = written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::StorageFull);
+        if is_full && self.give_up_reserve() {
+            write_synced(&new, bytes)?;
+        } else {
+            written?;
+        }
+        fs::rename(&new, path)?;
+        sync_file(&self.directory)
+    }
+
+    fn give_up_reserve(&self) -> bool {
+        fs::remove_file(self.directory.join("reserve")).is_ok()
+    }
+
     fn hold_reserve(&self) {
         let path = self.directory.join("reserve");
         if !path.exists() && write_synced(&path, &vec![0xa5; RESERVE_BYTES]).is_err() {
@@ -149,16 +182,7 @@ impl Volume for Disk {
     }
 
     fn save_manifest(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let new = self.directory.join("manifest.new");
-        let written = write_synced(&new, bytes);
-        let is_full = written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::StorageFull);
-        if is_full && self.release_reserve() {
-            write_synced(&new, bytes)?;
-        } else {
-            written?;
-        }
-        fs::rename(&new, self.directory.join("manifest"))?;
-        sync_file(&self.directory)
+        self.replace(&self.directory.join("manifest"), bytes)
     }
 
     fn list(&mut self) -> io::Result<Vec<Name>> {
@@ -201,6 +225,22 @@ impl Volume for Disk {
         if path.exists() { disk_usage(&path) } else { Ok(0) }
     }
 
+    fn save_end(&mut self, name: Name, end: u64) -> io::Result<()> {
+        if !self.path(name).exists() {
+            return Ok(());
+        }
+        self.replace(&self.end_path(name), end_text(end).as_bytes())
+    }
+
+    fn load_end(&mut self, name: Name) -> Result<Option<u64>, Error> {
+        let text = match fs::read(self.end_path(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let end = parse_end(&text).ok_or_else(|| damaged(name.id, "its end cannot be read"))?;
+        Ok(Some(end))
+    }
+
     fn close(&mut self, name: Name) {
         self.readers.retain(|reader| *reader != name);
         self.open.remove(&name);
@@ -212,6 +252,7 @@ impl Volume for Disk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        self.remove_end(name)?;
         self.hold_reserve();
         Ok(())
     }
@@ -232,12 +273,13 @@ impl Volume for Disk {
             fs::remove_dir_all(&target)?;
         }
         fs::rename(&path, &target)?;
+        self.remove_end(name)?;
         sync_file(&self.directory)?;
         self.drop_old_quarantine()
     }
 
     fn release_reserve(&mut self) -> bool {
-        fs::remove_file(self.directory.join("reserve")).is_ok()
+        self.give_up_reserve()
     }
 }
 
@@ -399,6 +441,18 @@ fn parse_directory_name(text: &str) -> Option<Name> {
         _ => return None,
     };
     Some(Name { epoch, id, lane })
+}
+
+/// Line 1: `provost-spool-end`, version, CRC-32C of line 2. Line 2: the seq.
+fn end_text(end: u64) -> String {
+    let line = format!("{end}\n");
+    format!("provost-spool-end 1 {:08x}\n{line}", crc32c::crc32c(line.as_bytes()))
+}
+
+fn parse_end(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let end = text.lines().nth(1)?.parse().ok()?;
+    (text == end_text(end)).then_some(end)
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -1,8 +1,9 @@
 //! The spool over a volume: appends, reads, acknowledgements, and what gives way at the budget.
 //!
 //! Invariant: a generation is started only after a manifest that says all others of its lane are
-//! sealed is durable. So at most one generation of a lane needs to be scanned after a crash, and frames
-//! that a failed append left in a sealed one are never taken for records.
+//! sealed is durable. So at most one generation of a lane needs to be scanned after a crash. A generation
+//! that a failed append has touched takes no more, and its end is durable before anything else is appended:
+//! what that append left there, or leaves there later, is never taken for records, even without the manifest.
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,8 @@ pub struct Generations<V> {
     /// Where reads have ended: where a batch that was sent may end.
     cuts: BTreeMap<u64, Anchor>,
     elisions_made: u64,
+    /// An append failed there, and their ends are not durable yet.
+    endless: Vec<Name>,
 }
 
 impl<V: Volume> Generations<V> {
@@ -39,6 +42,7 @@ impl<V: Volume> Generations<V> {
             limits,
             cuts: BTreeMap::new(),
             elisions_made: recovered.elisions_made,
+            endless: Vec::new(),
         })
     }
 
@@ -64,24 +68,11 @@ impl<V: Volume> Generations<V> {
 
     fn try_append(&mut self, entries: &[Entry], room: Room) -> Result<(), Error> {
         let mut written = Vec::new();
-        for lane in [Lane::Data, Lane::P0] {
-            let members: Vec<&Entry> =
-                entries.iter().filter(|entry| Lane::of(entry.class) == lane).collect();
-            if members.is_empty() {
-                continue;
-            }
-            let packs = pack_all(&members)?;
-            let size = packs.values().map(Vec::len).sum::<usize>() as u64;
-            self.make_room(lane, size, room)?;
-            let id = match self.ledger.active(lane) {
-                Some(id) => id,
-                None => self.start(lane)?,
-            };
-            if let Err(error) = self.volume.put(self.name(id, lane), &packs) {
+        if let Err(error) = self.put_lanes(entries, room, &mut written) {
+            if !written.is_empty() {
                 self.give_up_active();
-                return Err(error.into());
             }
-            written.push((id, lane, members));
+            return Err(error);
         }
         for (id, lane, members) in written {
             for entry in members {
@@ -96,7 +87,39 @@ impl<V: Volume> Generations<V> {
         Ok(())
     }
 
+    /// Gives in `written` what a store may hold now, even where this fails.
+    fn put_lanes<'a>(
+        &mut self,
+        entries: &'a [Entry],
+        room: Room,
+        written: &mut Vec<(u64, Lane, Vec<&'a Entry>)>,
+    ) -> Result<(), Error> {
+        for lane in [Lane::Data, Lane::P0] {
+            let members: Vec<&Entry> =
+                entries.iter().filter(|entry| Lane::of(entry.class) == lane).collect();
+            if members.is_empty() {
+                continue;
+            }
+            let packs = pack_all(&members)?;
+            let size = packs.values().map(Vec::len).sum::<usize>() as u64;
+            self.make_room(lane, size, room)?;
+            let id = match self.ledger.active(lane) {
+                Some(id) => id,
+                None => self.start(lane)?,
+            };
+            written.push((id, lane, members));
+            self.volume.put(self.name(id, lane), &packs)?;
+        }
+        Ok(())
+    }
+
     fn start(&mut self, lane: Lane) -> Result<u64, Error> {
+        while let Some(name) = self.endless.last() {
+            // Nothing was appended since the failure.
+            let end = self.ledger.last.seq;
+            self.volume.save_end(*name, end).map_err(volume::Error::Io)?;
+            self.endless.pop();
+        }
         let id = self.ledger.start_generation(lane);
         if let Err(error) = self.persist() {
             self.ledger.generations.remove(&id);
@@ -117,12 +140,13 @@ impl<V: Volume> Generations<V> {
         }
     }
 
-    /// After a failed write: whatever stands in the open generations now is not to be taken for
-    /// records.
+    /// After a failed write: whatever stands in the open generations now, or comes to stand there, is not to
+    /// be taken for records.
     fn give_up_active(&mut self) {
         for lane in [Lane::Data, Lane::P0] {
             if let Some(id) = self.ledger.active(lane) {
                 self.seal(id, lane);
+                self.endless.push(self.name(id, lane));
             }
         }
         let names = self.all_names();
@@ -387,6 +411,7 @@ impl<V: Volume> Spool for Generations<V> {
             return Err(error);
         }
         self.cuts.clear();
+        self.endless.clear();
         self.remove_all(&names, &names.keys().copied().collect::<Vec<_>>())
     }
 

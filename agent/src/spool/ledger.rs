@@ -323,35 +323,18 @@ impl Ledger {
         }
     }
 
-    /// Forgets every record past `last`: those of an append that did not return.
-    pub fn clip_after(&mut self, last: u64) {
-        for generation in self.generations.values_mut() {
+    /// Forgets every record past `last`: those of an append that did not return. Gives the generations
+    /// that held some.
+    pub fn clip_after(&mut self, last: u64) -> Vec<u64> {
+        let mut ids = Vec::new();
+        for (&id, generation) in &mut self.generations {
             let clipped = generation.runs.iter().any(|run| run.to > last);
             generation.sealed |= clipped;
-            generation.runs.retain(|run| run.from <= last);
+            ids.extend(clipped.then_some(id));
             // A run that crosses the end cannot be cut: its chain value there is not known.
             generation.runs.retain(|run| run.to <= last);
         }
-    }
-
-    /// Where two generations hold one seq, the newer is right: the older has it from an append
-    /// that failed. Only where the manifest was lost.
-    pub fn truncate_overlaps(&mut self) {
-        let newer: Vec<(u64, Run)> = self
-            .generations
-            .iter()
-            .flat_map(|(&id, g)| g.runs.iter().map(move |run| (id, run.clone())))
-            .collect();
-        for (id, new) in newer {
-            for older in self.generations.range_mut(..id).map(|(_, older)| older) {
-                let overlaps = |run: &Run| run.from <= new.to && run.to >= new.from;
-                older.runs.retain(|run| !overlaps(run) || run.from < new.from);
-                for run in older.runs.iter_mut().filter(|run| overlaps(run)) {
-                    run.to = new.from - 1;
-                    run.after = new.before;
-                }
-            }
-        }
+        ids
     }
 
     pub fn raise_floor(&mut self, floor: Anchor) {

@@ -17,9 +17,12 @@ pub struct Memory {
 struct State {
     manifest: Option<Vec<u8>>,
     stores: BTreeMap<Name, Packs>,
+    ends: BTreeMap<Name, u64>,
     quarantined: BTreeSet<Name>,
-    /// The number of writes (puts and manifests) that still succeed.
+    /// The number of writes (puts, manifests and ends) that still succeed.
     writes_left: Option<u64>,
+    /// The first write that fails is made all the same.
+    is_late: bool,
     disk_full: bool,
 }
 
@@ -29,9 +32,17 @@ impl Memory {
         self.lock().writes_left = Some(writes);
     }
 
+    /// As [`Memory::fail_after`], but the first write that fails arrives all the same, as one does that was
+    /// given up too early.
+    pub fn fail_late_after(&self, writes: u64) {
+        self.fail_after(writes);
+        self.lock().is_late = true;
+    }
+
     pub fn heal(&self) {
         let mut state = self.lock();
         state.writes_left = None;
+        state.is_late = false;
         state.disk_full = false;
     }
 
@@ -70,15 +81,13 @@ impl Memory {
 }
 
 impl State {
-    fn write(&mut self) -> io::Result<()> {
-        match &mut self.writes_left {
-            Some(0) => Err(io::Error::other("the process is gone")),
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
+    fn write(&mut self, make: impl FnOnce(&mut Self)) -> io::Result<()> {
+        let fails = self.writes_left == Some(0);
+        self.writes_left = self.writes_left.map(|left| left.saturating_sub(1));
+        if !fails || std::mem::take(&mut self.is_late) {
+            make(self);
         }
+        if fails { Err(io::Error::other("the process is gone")) } else { Ok(()) }
     }
 }
 
@@ -88,10 +97,7 @@ impl Volume for Memory {
     }
 
     fn save_manifest(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.lock();
-        state.write()?;
-        state.manifest = Some(bytes.to_vec());
-        Ok(())
+        self.lock().write(|state| state.manifest = Some(bytes.to_vec()))
     }
 
     fn list(&mut self) -> io::Result<Vec<Name>> {
@@ -103,9 +109,8 @@ impl Volume for Memory {
         if state.disk_full {
             return Err(io::Error::from(io::ErrorKind::StorageFull).into());
         }
-        state.write()?;
-        state.stores.entry(name).or_default().extend(packs.clone());
-        Ok(())
+        let put = |state: &mut State| state.stores.entry(name).or_default().extend(packs.clone());
+        Ok(state.write(put)?)
     }
 
     fn read(&mut self, name: Name, from: u64, bytes: usize) -> Result<Packs, Error> {
@@ -130,10 +135,23 @@ impl Volume for Memory {
         Ok(bytes as u64)
     }
 
+    fn save_end(&mut self, name: Name, end: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        if !state.stores.contains_key(&name) {
+            return Ok(());
+        }
+        state.write(|state| state.ends.extend([(name, end)]))
+    }
+
+    fn load_end(&mut self, name: Name) -> Result<Option<u64>, Error> {
+        Ok(self.lock().ends.get(&name).copied())
+    }
+
     fn close(&mut self, _: Name) {}
 
     fn remove(&mut self, name: Name) -> io::Result<()> {
         let mut state = self.lock();
+        state.ends.remove(&name);
         if state.stores.remove(&name).is_some_and(|packs| !packs.is_empty()) {
             state.disk_full = false;
         }
@@ -143,6 +161,7 @@ impl Volume for Memory {
     fn quarantine(&mut self, name: Name) -> io::Result<()> {
         let mut state = self.lock();
         state.stores.remove(&name);
+        state.ends.remove(&name);
         state.quarantined.insert(name);
         Ok(())
     }

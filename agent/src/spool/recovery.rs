@@ -4,7 +4,8 @@
 //! * Sealed generations hold what the manifest says; a damaged one shows when it is read.
 //! * Generations that were open, and all of them where the manifest is lost, are scanned.
 //! * Records past the head that follow on it are kept: they were durable, only never announced.
-//!   What does not follow on is the rest of an append that did not return, and is forgotten.
+//!   What does not follow on is the rest of an append that did not return, and is forgotten. Its generation gets
+//!   an end, as one gets in which an append has failed, so that it stays forgotten without the manifest.
 //! * A generation that contradicts the head, itself or another is quarantined.
 
 use std::collections::BTreeMap;
@@ -76,13 +77,12 @@ pub fn recover<V: Volume>(mut volume: V, known: Option<&Known>) -> Result<Recove
     };
     remove_strangers(&mut volume, &ledger)?;
     scan_unsealed(&mut volume, &mut ledger)?;
-    ledger.truncate_overlaps();
     let last = announced_end(&ledger, known);
     if known.is_some() && contradicts(&ledger, last) {
         quarantine_all(&mut volume, &mut ledger)?;
     }
     let end = follow(&ledger, last);
-    ledger.clip_after(end.seq);
+    let clipped = ledger.clip_after(end.seq);
     ledger.last = end;
     if let Some(known) = known
         && known.acked.seq >= ledger.floor.seq
@@ -92,6 +92,11 @@ pub fn recover<V: Volume>(mut volume: V, known: Option<&Known>) -> Result<Recove
     let elisions_made = ledger.fill_holes(ElisionReason::Corrupt);
     ledger.advance_floor();
     ledger.emptied();
+    for id in clipped {
+        if let Some(generation) = ledger.generations.get(&id) {
+            volume.save_end(Name { epoch: ledger.epoch, id, lane: generation.lane }, end.seq)?;
+        }
+    }
     volume.save_manifest(&encode_manifest(&ledger))?;
     remove_strangers(&mut volume, &ledger)?;
     Ok(Recovered { volume, ledger, elisions_made })
@@ -156,19 +161,22 @@ fn scan_unsealed<V: Volume>(volume: &mut V, ledger: &mut Ledger) -> Result<(), E
 fn scan<V: Volume>(volume: &mut V, name: Name, floor: u64) -> Result<Generation, Error> {
     let damaged =
         |what: &dyn std::fmt::Display| Error::Damaged { id: name.id, what: what.to_string() };
+    let end = volume.load_end(name)?;
+    let (sealed, end) = (end.is_some(), end.unwrap_or(u64::MAX));
     let mut generation =
-        Generation { lane: name.lane, sealed: false, acked_ms: None, bytes: 0, runs: Vec::new() };
+        Generation { lane: name.lane, sealed, acked_ms: None, bytes: 0, runs: Vec::new() };
     // Seqs and keys start at 1.
     let (mut last_key, mut at) = (0, 0);
     loop {
         let packs = volume.read(name, at + 1, SCAN_STEP_BYTES)?;
-        let mut new = packs.range(last_key + 1..).peekable();
+        let mut new = packs.range(last_key + 1..).take_while(|(key, _)| **key <= end).peekable();
         if new.peek().is_none() {
             return Ok(generation);
         }
         for (&key, pack) in new {
             last_key = key;
-            for entry in frame::unpack(pack).map_err(|damage| damaged(&damage))? {
+            let entries = frame::unpack(pack).map_err(|damage| damaged(&damage))?;
+            for entry in entries.into_iter().filter(|entry| entry.seq <= end) {
                 if entry.seq <= at || Lane::of(entry.class) != name.lane {
                     return Err(damaged(&"records are out of order"));
                 }

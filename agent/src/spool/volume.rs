@@ -29,8 +29,14 @@ pub trait Volume: Send {
     fn read(&mut self, name: Name, from: u64, bytes: usize) -> Result<Packs, Error>;
     /// What the generation takes on disk.
     fn bytes(&mut self, name: Name) -> io::Result<u64>;
+    /// Says beside the generation that nothing after `end` in it counts, whatever its store shows or comes
+    /// to show. Durable on return; nothing where there is no store.
+    fn save_end(&mut self, name: Name, end: u64) -> io::Result<()>;
+    /// What was said last by `save_end`.
+    fn load_end(&mut self, name: Name) -> Result<Option<u64>, Error>;
     /// Nothing more is put; its handles can go.
     fn close(&mut self, name: Name);
+    /// With its end.
     fn remove(&mut self, name: Name) -> io::Result<()>;
     /// Sets a damaged store aside, out of the way of everything here.
     fn quarantine(&mut self, name: Name) -> io::Result<()>;

@@ -27,6 +27,7 @@ pub(super) trait Fixture {
     fn quarantined(&self) -> usize;
     /// Faults that only memory can have on demand.
     fn fail_after(&self, _writes: u64) {}
+    fn fail_late_after(&self, _writes: u64) {}
     fn fill_disk(&self) {}
     fn heal(&self) {}
 }
@@ -69,6 +70,10 @@ impl Fixture for Memory {
 
     fn fail_after(&self, writes: u64) {
         Self::fail_after(self, writes);
+    }
+
+    fn fail_late_after(&self, writes: u64) {
+        Self::fail_late_after(self, writes);
     }
 
     fn fill_disk(&self) {

@@ -6,6 +6,7 @@ use provost_trust::chain;
 
 use super::super::recovery::Known;
 use super::super::*;
+use super::Then;
 use super::fixture::Fixture;
 
 /// What was appended, and what a head file would say.
@@ -13,6 +14,10 @@ pub(super) struct Model {
     pub(super) records: BTreeMap<u64, Entry>,
     pub(super) known: Known,
     pub(super) noise: u64,
+    /// Records of one seq differ between attempts.
+    pub(super) attempt: u64,
+    /// Records of appends that failed or did not return since the last one that did: an open may give them.
+    pub(super) refused: Vec<Entry>,
 }
 
 impl Model {
@@ -22,6 +27,8 @@ impl Model {
             records: BTreeMap::new(),
             known: Known { epoch: 1, last: start, acked: start },
             noise: F::NOISE,
+            attempt: 0,
+            refused: Vec::new(),
         }
     }
 
@@ -32,7 +39,8 @@ impl Model {
         for &class in classes {
             let seq = at.seq + 1;
             let noise = (0..self.noise)
-                .flat_map(|i| *Digest::of(&(seq * 100 + i).to_be_bytes()).as_bytes());
+                .map(|i| [self.attempt, seq, i].map(u64::to_be_bytes).concat())
+                .flat_map(|bytes| *Digest::of(&bytes).as_bytes());
             let record: Bytes = noise.collect();
             let after = chain::next(&at.head, &chain::leaf(&record));
             entries.push(Entry { seq, class, before: at.head, after, record });
@@ -44,8 +52,28 @@ impl Model {
     pub(super) fn appended(&mut self, entries: Vec<Entry>) {
         if let Some(last) = entries.last() {
             self.known.last = Anchor { seq: last.seq, head: last.after };
+            self.refused.clear();
         }
         self.records.extend(entries.into_iter().map(|entry| (entry.seq, entry)));
+    }
+
+    pub(super) fn was_refused(&mut self, entries: Vec<Entry>) {
+        self.refused.extend(entries);
+    }
+
+    /// Rule 6: of the refused what follows on, and of the rest nothing ever again.
+    pub(super) fn reopened(&mut self, spool: &mut dyn Spool) {
+        let refused = std::mem::take(&mut self.refused);
+        while self.known.last.seq < spool.extent().last.seq {
+            let last = self.known.last;
+            let follows = |entry: &&Entry| entry.seq == last.seq + 1 && entry.before == last.head;
+            // More than one with the same bytes may differ in their class.
+            let read = spool.read(last.seq + 1, Limit { records: 1, bytes: 1 }).unwrap();
+            let came_back = refused.iter().filter(follows);
+            let came_back = came_back.into_iter().find(|e| read == [Item::Record((*e).clone())]);
+            self.appended(vec![came_back.expect("nobody appended this").clone()]);
+        }
+        spool.checkpointed(self.known.last.seq).unwrap();
     }
 
     pub(super) fn head_at(&self, seq: u64) -> Digest {
@@ -61,6 +89,28 @@ impl Model {
         spool.append(&entries, Room::Shed).unwrap();
         self.appended(entries);
         spool.checkpointed(self.known.last.seq).unwrap();
+    }
+
+    /// Where it fails, what it led to is open until the next.
+    pub(super) fn try_append(&mut self, spool: &mut dyn Spool, classes: &[Class]) {
+        let entries = self.next(classes);
+        match spool.append(&entries, Room::Shed) {
+            Ok(()) => self.appended(entries),
+            Err(_) => self.was_refused(entries),
+        }
+    }
+
+    /// After [`Model::try_append`] of these.
+    pub(super) fn append_after(&mut self, spool: &mut dyn Spool, classes: &[Class], then: Then) {
+        match then {
+            Then::Same => self.append(spool, classes),
+            Then::Few => self.append(spool, &[Class::P2, Class::P0]),
+            Then::Other => {
+                self.attempt += 1;
+                self.append(spool, &[Class::P2, Class::P0]);
+            }
+            Then::Nothing => self.attempt += 1,
+        }
     }
 
     pub(super) fn ack(&mut self, spool: &mut dyn Spool, seq: u64) {
