@@ -83,12 +83,17 @@ pub enum ProblemKind {
 impl Resource {
     #[must_use]
     pub fn subject(&self) -> Subject {
-        Subject::Kubernetes(ResourceRef {
+        Subject::Kubernetes(self.reference())
+    }
+
+    #[must_use]
+    pub fn reference(&self) -> ResourceRef {
+        ResourceRef {
             group: self.gvk.group.clone(),
             kind: self.gvk.kind.clone(),
             namespace: self.namespace.clone(),
             name: self.name.clone(),
-        })
+        }
     }
 }
 

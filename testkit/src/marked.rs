@@ -12,14 +12,13 @@ use kube::discovery::{ApiCapabilities, ApiResource, Discovery, Scope, verbs};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use provost_model::subject::ResourceRef;
+
 use crate::available;
 
 /// Its value is the id of the run.
 pub const LABEL: &str = "test.provost.dev/run";
 const GONE_WITHIN: Duration = Duration::from_secs(120);
-
-/// (kind, namespace, name)
-pub type Key = (String, String, String);
 
 /// What became of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,11 +127,16 @@ impl Run {
     }
 
     /// Everything in the cluster that carries the label.
-    pub async fn labelled(&self) -> anyhow::Result<BTreeSet<Key>> {
+    pub async fn labelled(&self) -> anyhow::Result<BTreeSet<ResourceRef>> {
         let mut found = BTreeSet::new();
         for (served, object) in self.objects().await? {
-            let namespace = object.metadata.namespace.unwrap_or_default();
-            found.insert((served.kind, namespace, object.metadata.name.unwrap_or_default()));
+            let metadata = object.metadata;
+            found.insert(ResourceRef {
+                group: served.group,
+                kind: served.kind,
+                namespace: metadata.namespace.unwrap_or_default(),
+                name: metadata.name.unwrap_or_default(),
+            });
         }
         Ok(found)
     }

@@ -246,12 +246,7 @@ impl Round<'_> {
                 return None;
             }
         };
-        let subject = Arc::new(ResourceRef {
-            group: resource.gvk.group.clone(),
-            kind: resource.gvk.kind.clone(),
-            namespace: resource.namespace.clone(),
-            name: resource.name.clone(),
-        });
+        let subject = Arc::new(resource.reference());
         if !self.seen.insert(Arc::clone(&subject)) {
             self.duplicates.push(format!("{subject} in {}", self.relative(&document.file)));
             return None;

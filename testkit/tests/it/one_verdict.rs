@@ -9,9 +9,10 @@ use std::time::Duration;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use provost_agent::config::{Cluster as ClusterSettings, Source};
-use provost_manifests::{Class, Options as LoadOptions, Resource, load};
+use provost_manifests::{Class, Options as LoadOptions, load};
+use provost_model::subject::ResourceRef;
 use provost_testkit::controlplane::{ControlPlane, client};
-use provost_testkit::marked::{Applied, Key, Run};
+use provost_testkit::marked::{Applied, Run};
 use provost_testkit::processes::program;
 use provost_testkit::{available, marked};
 use serde::Deserialize as _;
@@ -26,9 +27,9 @@ const BOUND: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Picture {
     /// With policy and outcome.
-    verdicts: BTreeSet<(Key, String, String)>,
+    verdicts: BTreeSet<(ResourceRef, String, String)>,
     /// With policy and fingerprint.
-    findings: BTreeSet<(Key, String, String)>,
+    findings: BTreeSet<(ResourceRef, String, String)>,
 }
 
 impl Picture {
@@ -48,7 +49,7 @@ impl Picture {
         Self { verdicts: rows("verdicts", "outcome"), findings: rows("findings", "fingerprint") }
     }
 
-    fn forget(&mut self, key: &Key) {
+    fn forget(&mut self, key: &ResourceRef) {
         self.verdicts.retain(|(subject, ..)| subject != key);
         self.findings.retain(|(subject, ..)| subject != key);
     }
@@ -67,7 +68,7 @@ impl Picture {
 /// Objects put into the API server, and what a scan says of their files.
 struct World {
     run: Run,
-    subjects: BTreeSet<Key>,
+    subjects: BTreeSet<ResourceRef>,
     scan: Picture,
     /// By root: kinds that are not served. Listed, not compared.
     not_served: BTreeSet<(String, String)>,
@@ -79,13 +80,14 @@ fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
-fn subject(row: &Value) -> Key {
+fn subject(row: &Value) -> ResourceRef {
     let subject = &row["subject"];
-    (text(&subject["kind"]), text(&subject["namespace"]), text(&subject["name"]))
-}
-
-fn key(resource: &Resource) -> Key {
-    (resource.gvk.kind.clone(), resource.namespace.clone(), resource.name.clone())
+    ResourceRef {
+        group: text(&subject["group"]),
+        kind: text(&subject["kind"]),
+        namespace: text(&subject["namespace"]),
+        name: text(&subject["name"]),
+    }
 }
 
 impl World {
@@ -114,7 +116,7 @@ impl World {
             let applied = self.run.apply(&gvk.group, &gvk.version, &gvk.kind, space, object).await;
             let subject = format!("{name}: {} {space}/{}", gvk.kind, resource.name);
             match applied.expect("an answer") {
-                Applied::Yes => self.note(key(resource), &scan),
+                Applied::Yes => self.note(resource.reference(), &scan),
                 Applied::NotServed => {
                     self.not_served.insert((name.to_owned(), gvk.kind.clone()));
                 }
@@ -128,8 +130,8 @@ impl World {
         self.run.api(group, "v1", kind, namespace).expect("a kind that every server has")
     }
 
-    fn note(&mut self, key: Key, scan: &Picture) {
-        let of_it = |entry: &&(Key, String, String)| entry.0 == key;
+    fn note(&mut self, key: ResourceRef, scan: &Picture) {
+        let of_it = |entry: &&(ResourceRef, String, String)| entry.0 == key;
         self.scan.verdicts.extend(scan.verdicts.iter().filter(of_it).cloned());
         self.scan.findings.extend(scan.findings.iter().filter(of_it).cloned());
         self.subjects.insert(key);
@@ -167,7 +169,7 @@ impl World {
         }
     }
 
-    fn with_finding(&self, policy: &str) -> Key {
+    fn with_finding(&self, policy: &str) -> ResourceRef {
         let found = self.scan.findings.iter().find(|(_, of, _)| of == policy);
         found.unwrap_or_else(|| panic!("the fixtures violate {policy}")).0.clone()
     }
@@ -216,7 +218,7 @@ async fn applied(plane: &ControlPlane) -> World {
         assert!(world.refused.is_empty(), "objects refused: {:#?}", world.refused);
         // A namespace that no manifest describes is none of the subjects.
         let more: Vec<_> = labelled.difference(&world.subjects).collect();
-        let unknown = more.iter().find(|(kind, ..)| kind != "Namespace");
+        let unknown = more.iter().find(|subject| subject.kind != "Namespace");
         assert!(unknown.is_none(), "labelled and not applied: {unknown:?}");
     }
     assert!(world.scan.findings.len() > 50, "the fixtures alone have more");
@@ -264,10 +266,13 @@ async fn the_hub_shows_of_a_cluster_what_scan_says_of_its_files() {
     assert!(rows.len() > 100, "more than one page");
 
     let service = world.with_finding("node-port");
-    let api = world.api("Service", "", &service.1);
+    let api = world.api("Service", "", &service.namespace);
     let repair = json!({"spec": {"type": "ClusterIP"}});
-    api.patch(&service.2, &PatchParams::default(), &Patch::Merge(&repair)).await.expect("repaired");
-    let of_service = |entry: &(Key, String, String)| entry.0 == service && entry.1 == "node-port";
+    api.patch(&service.name, &PatchParams::default(), &Patch::Merge(&repair))
+        .await
+        .expect("repaired");
+    let of_service =
+        |entry: &(ResourceRef, String, String)| entry.0 == service && entry.1 == "node-port";
     expected.findings.retain(|entry| !of_service(entry));
     expected.verdicts.retain(|entry| !of_service(entry));
     expected.verdicts.insert((service.clone(), "node-port".to_owned(), "pass".to_owned()));
@@ -275,18 +280,17 @@ async fn the_hub_shows_of_a_cluster_what_scan_says_of_its_files() {
     fleet.settled(&running).await;
     running.stop().await;
 
-    let (kind, namespace, name_of_deleted) = world.with_finding("host-network");
-    let group = if kind == "Pod" { "" } else { "apps" };
-    let deleted = world.api(&kind, group, &namespace);
+    let gone = world.with_finding("host-network");
+    let deleted = world.api(&gone.kind, &gone.group, &gone.namespace);
     let at_once = DeleteParams::default().grace_period(0);
-    deleted.delete(&name_of_deleted, &at_once).await.expect("deleted");
-    expected.forget(&(kind, namespace, name_of_deleted));
+    deleted.delete(&gone.name, &at_once).await.expect("deleted");
+    expected.forget(&gone);
     let running = fleet.agent_over(source(), None).await;
     world.until_equal(&hub, &expected, "after a deletion that nobody saw").await;
 
     if plane.kill() {
         plane.restart().expect("it comes back");
-        api.delete(&service.2, &DeleteParams::default()).await.expect("deleted");
+        api.delete(&service.name, &DeleteParams::default()).await.expect("deleted");
         expected.forget(&service);
         world.until_equal(&hub, &expected, "after the API server's crash").await;
     }
