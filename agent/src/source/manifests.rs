@@ -1,11 +1,10 @@
 //! A directory of manifests as a source: watched, and looked at again at intervals.
 //!
-//! Only files are read whose size, time or place changed, once all were; where such a file may say what others are, all
-//! are. A file that cannot be read, or not
-//! any more, is no deletion: its objects are said to be unreadable and keep their verdicts, and
-//! health says which file it is. While one cannot be read whose objects nobody knows, as after a
-//! restart, only what is known to be gone is gone, and no listing ends. Of two objects with one key the first by path counts, as the
-//! other would overwrite it in a cluster in an order that nobody chose.
+//! Once all files were read, only those are whose size, time or place changed; where such a file may say what
+//! others are, all are again. A file that cannot be read, or not any more, is no deletion: its objects are said to
+//! be unreadable and keep their verdicts, and health says which file it is. While one cannot be read whose objects
+//! nobody knows, as after a restart, only what is known to be gone is gone, and no listing ends. Of two objects with
+//! one key the first by path counts, as the other would overwrite it in a cluster in an order that nobody chose.
 
 mod look;
 #[cfg(test)]
