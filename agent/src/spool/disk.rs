@@ -449,7 +449,9 @@ fn end_text(end: u64) -> String {
     format!("provost-spool-end 1 {:08x}\n{line}", crc32c::crc32c(line.as_bytes()))
 }
 
-fn parse_end(text: &[u8]) -> Option<u64> {
+/// The seq of an end that is whole.
+#[must_use]
+pub fn parse_end(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     let end = text.lines().nth(1)?.parse().ok()?;
     (text == end_text(end)).then_some(end)

@@ -49,7 +49,9 @@ pub const ALL: &[(&str, Decoder)] = &[
     ("root", root),
     ("scan_settings", scan_settings),
     ("session", session_messages),
+    ("spool_end", spool_end),
     ("spool_head", spool_head),
+    ("spool_manifest", spool_manifest),
     ("spool_pack", spool_pack),
     ("token", enrolment_token),
     ("yaml", yaml),
@@ -187,6 +189,29 @@ pub fn spool_pack(bytes: &[u8]) {
         let entries: Vec<_> = entries.iter().collect();
         let again = frame::unpack(&frame::pack(&entries).expect("it packs")).expect("it unpacks");
         assert!(again.iter().eq(entries), "it reads the same");
+    }
+}
+
+/// The end of a store, as it stands and behind the right first line.
+pub fn spool_end(bytes: &[u8]) {
+    use provost_agent::spool::disk::parse_end;
+    let _ = parse_end(bytes);
+    let mut text = format!("provost-spool-end 1 {:08x}\n", crc32c::crc32c(bytes)).into_bytes();
+    text.extend(bytes);
+    let _ = parse_end(&text);
+}
+
+/// The spool's manifest, as it stands and behind the right first line.
+pub fn spool_manifest(bytes: &[u8]) {
+    use provost_agent::spool::recovery::{decode_manifest, encode_manifest, manifest_version};
+    let _ = manifest_version(bytes);
+    let mut text = format!("provost-spool-manifest 1 {:08x}\n", crc32c::crc32c(bytes)).into_bytes();
+    text.extend(bytes);
+    for manifest in [bytes, &text] {
+        if let Some(ledger) = decode_manifest(manifest) {
+            let again = decode_manifest(&encode_manifest(&ledger));
+            assert_eq!(again, Some(ledger), "it reads the same");
+        }
     }
 }
 
