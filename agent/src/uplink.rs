@@ -104,16 +104,18 @@ impl Uplink {
             state.asked_again = false;
         }
         self.disconnected();
+        let mut wait = Duration::ZERO;
         match ended? {
             End::Shutdown | End::AskAgain => {}
             End::HelloAgain => state.held_back = false,
             End::Reenrol => state.rejoin = true,
+            End::Dismissed(asked) => wait = asked.min(provost_runtime::backoff::CAP),
         }
         // At once, but not in a loop with a hub that never has enough.
         if std::mem::replace(&mut state.asked_again, true) {
-            return Ok(Outcome::Wait(self.backoff.next_delay(None)));
+            wait = wait.max(self.backoff.next_delay(None));
         }
-        Ok(Outcome::Next)
+        Ok(Outcome::Wait(wait))
     }
 
     async fn join(&mut self, state: &mut State) -> Result<Outcome, Refusal> {

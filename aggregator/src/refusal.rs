@@ -1,5 +1,7 @@
 //! A refusal that the other side gets to see: a stable code, and words that name no secret.
 
+use std::time::Duration;
+
 use provost_model::Code;
 use provost_model::record::FileError;
 
@@ -12,6 +14,8 @@ pub struct Refusal {
     pub detail: String,
     /// What is wrong, file by file, where a bundle was refused.
     pub errors: Vec<FileError>,
+    /// The other side may come back, and no sooner than this.
+    pub retry_after: Option<Duration>,
     /// The cause, for the hub's own log; never sent.
     #[source]
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -22,7 +26,13 @@ pub type Result<T, E = Refusal> = std::result::Result<T, E>;
 impl Refusal {
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), cause: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
+    }
+
+    #[must_use]
+    pub const fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
     }
 
     #[must_use]
@@ -34,8 +44,8 @@ impl Refusal {
     /// Says nothing of the cause to the other side.
     #[must_use]
     pub fn internal(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
-        let detail = "the hub failed; its log has the cause".to_owned();
-        Self { code: Code::Internal, detail, errors: Vec::new(), cause: Some(Box::new(cause)) }
+        let refusal = Self::new(Code::Internal, "the hub failed; its log has the cause");
+        Self { cause: Some(Box::new(cause)), ..refusal }
     }
 }
 
@@ -69,7 +79,7 @@ impl From<Refusal> for provost_proto::status::Refusal {
         if let Some(cause) = &refusal.cause {
             tracing::error!(error = %causes(cause.as_ref()), "a request failed inside the hub");
         }
-        Self::new(refusal.code, refusal.detail)
+        Self { retry_after: refusal.retry_after, ..Self::new(refusal.code, refusal.detail) }
     }
 }
 

@@ -54,6 +54,8 @@ pub enum End {
     Reenrol,
     /// Say Hello again, so that the hub offers what could not be taken the last time.
     AskAgain,
+    /// The hub ended the session in order, and says when to come back.
+    Dismissed(Duration),
 }
 
 pub struct Session<'a> {
@@ -173,12 +175,13 @@ impl Session<'_> {
                     heartbeat_at = Instant::now() + jittered(self.heartbeat_every, 0.1);
                     self.heartbeat().await?;
                 }
-                message = inbound.message() => match message.map_err(|status| refusal(&status))? {
-                    Some(v1::HubMessage { message, .. }) => {
+                message = inbound.message() => match message {
+                    Ok(Some(v1::HubMessage { message, .. })) => {
                         self.handle(message).await?;
                         more = true;
                     }
-                    None => return Err(Refusal::new(Code::Unavailable, "the hub ended the session")),
+                    Ok(None) => return Err(Refusal::new(Code::Unavailable, "the hub ended the session")),
+                    Err(status) => return dismissed(refusal(&status)),
                 },
                 Some(answer) = answered.recv() => {
                     if matches!(answer, BundleAnswer::Refused { code: Code::NotYet, .. }) {
@@ -389,6 +392,17 @@ impl Uplink {
             detail: part.detail.chars().take(200).collect(),
         };
         Health { capabilities: parts.map(capability).collect(), webhook: None }
+    }
+}
+
+/// A session that grew old is no failure, nor one that ended because an operator decided something: the hub names a time.
+fn dismissed(refusal: Refusal) -> Result<End, Refusal> {
+    match refusal.retry_after {
+        Some(after) if refusal.code == Code::Unavailable => {
+            tracing::debug!(reason = refusal.message, "the hub ended the session");
+            Ok(End::Dismissed(after))
+        }
+        _ => Err(refusal),
     }
 }
 

@@ -76,6 +76,8 @@ pub struct State {
     pub resume: Option<Resume>,
     /// Batches are refused so.
     pub refuse_batches: Option<Code>,
+    /// One open session ends in order; the agent may come back after this.
+    pub dismiss: Option<Duration>,
     pub position: Option<(u64, u64, Digest)>,
 }
 
@@ -279,6 +281,12 @@ impl Hub {
                     _ => return,
                 },
                 _ = assigned.changed() => {
+                    let dismissed = self.state().dismiss.take();
+                    if let Some(after) = dismissed {
+                        let old = Refusal::new(Code::Unavailable, "old").retry_after(after);
+                        let _ = out.send(Err(old.into())).await;
+                        return;
+                    }
                     let assign = |state: &State| state.assign.as_ref().map(|a| a(&hello, cluster));
                     let assignment = assign(&self.state());
                     if let Some(assignment) = assignment {

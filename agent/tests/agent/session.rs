@@ -1,5 +1,7 @@
 //! The session: batches and credit, acknowledgements, resuming, epochs, quarantine.
 
+use std::time::Duration;
+
 use provost_model::Code;
 use provost_model::record::SnapshotReason;
 use provost_proto::session::Resume;
@@ -31,6 +33,23 @@ async fn a_hub_that_comes_back_is_found_again() {
     agent.link("gone", |link| !link.connected && link.problem.starts_with("UNAVAILABLE")).await;
     agent.recorder.append(3);
     assert_eq!(agent.recorder.acked_seq(), 0);
+    agent.stop().await;
+}
+
+/// Scenario: the hub ends sessions that are old, again and again. Guarantee: the agent comes back by itself, and nowhere is it
+/// said that something failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_in_order_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, agent) = enrolled(folder.path()).await;
+    for sessions in 2..5 {
+        hub.set(|state| state.dismiss = Some(Duration::from_millis(1)));
+        hub.wait("another session", |state| state.hellos.len() == sessions).await;
+        let link = agent.link("connected", |link| link.connected).await;
+        assert_eq!(link.problem, "");
+    }
+    let metrics = get(&agent.agent.admin_address.to_string(), "/metrics").await;
+    assert!(metrics.contains("provost_agent_link_failures_total 0\n"), "{metrics}");
     agent.stop().await;
 }
 

@@ -67,6 +67,10 @@ impl FleetService {
         to_status(refusal)
     }
 
+    fn envelope(&self, wire: Option<v1::Envelope>) -> Result<provost_trust::Envelope, Status> {
+        envelope::from_wire(wire).map_err(|error| self.refuse(error.into()))
+    }
+
     async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         identity::caller(&self.hub, request.extensions())
             .await
@@ -102,7 +106,7 @@ impl Fleet for FleetService {
         request: Request<v1::EnrolRequest>,
     ) -> Result<Response<v1::EnrolResponse>, Status> {
         self.admit_anonymous()?;
-        let envelope = enrol_envelope(request.into_inner().envelope)?;
+        let envelope = self.envelope(request.into_inner().envelope)?;
         let answer =
             enrol::enrol(&self.hub, &envelope).await.map_err(|refusal| self.refuse(refusal))?;
         Ok(Response::new(answer.into()))
@@ -113,7 +117,7 @@ impl Fleet for FleetService {
         request: Request<v1::ReenterRequest>,
     ) -> Result<Response<v1::EnrolResponse>, Status> {
         self.admit_anonymous()?;
-        let envelope = enrol_envelope(request.into_inner().envelope)?;
+        let envelope = self.envelope(request.into_inner().envelope)?;
         let answer =
             enrol::reenter(&self.hub, &envelope).await.map_err(|refusal| self.refuse(refusal))?;
         Ok(Response::new(answer.into()))
@@ -126,14 +130,14 @@ impl Fleet for FleetService {
         let caller = self.caller(&request).await?;
         let request = request.into_inner();
         let instance = InstanceId::try_from(&request.instance_id[..])
-            .map_err(|error| to_status(Refusal::new(Code::Invalid, error.to_string())))?;
+            .map_err(|error| self.refuse(Refusal::new(Code::Invalid, error.to_string())))?;
         if instance != caller.speaker.instance {
             let detail = "the certificate was issued to another instance";
-            return Err(to_status(Refusal::new(Code::WrongCluster, detail)));
+            return Err(self.refuse(Refusal::new(Code::WrongCluster, detail)));
         }
         let certificates = enrol::renew(&self.hub, &caller.cluster, instance, &request.csr)
             .await
-            .map_err(to_status)?;
+            .map_err(|refusal| self.refuse(refusal))?;
         Ok(Response::new(v1::RenewResponse {
             certificates: certificates.into_iter().map(Into::into).collect(),
             hub_time_ms: self.hub.clock.wall_ms(),
@@ -179,10 +183,6 @@ async fn chunk(
     }
     let end = start.saturating_add(BLOB_CHUNK_BYTES).min(blob.len());
     Ok(v1::FetchBlobResponse { chunk: blob.slice(start..end), total_size: blob.len() as u64 })
-}
-
-fn enrol_envelope(wire: Option<v1::Envelope>) -> Result<provost_trust::Envelope, Status> {
-    envelope::from_wire(wire).map_err(|error| to_status(error.into()))
 }
 
 /// What travels to the agent.

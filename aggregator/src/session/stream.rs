@@ -39,12 +39,13 @@ const CHECK_EVERY: Duration = Duration::from_secs(5);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Batches that may be under way without an Ack.
 const FLOW_CREDIT: u32 = 8;
-/// An assignment lives a day: it is made anew at half of it.
-const REFRESH_OFFER: Duration = Duration::from_secs(12 * 3600);
 /// A full resync is asked for at most this often.
 const RESYNC_EVERY: Duration = Duration::from_secs(15);
-/// A session that ends by age may come back at once.
+/// Who is sent away and has done nothing wrong may come back at once.
 const RECONNECT_AFTER: Duration = Duration::from_millis(1);
+
+/// The alarm about a bundle that an agent does not take.
+const BUNDLE_REFUSED: &str = "BUNDLE_REFUSED";
 
 type Outbound = mpsc::Sender<Result<v1::HubMessage, Status>>;
 
@@ -137,11 +138,9 @@ impl Session {
         // Subscribed before the first offer, so that no publication falls between.
         let mut published = self.hub.published.subscribe();
         self.welcome(pushed_aside).await?;
-        self.offer(true).await?;
+        self.offer().await?;
         let mut check = tokio::time::interval(CHECK_EVERY);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut refresh = tokio::time::interval(REFRESH_OFFER);
-        refresh.reset();
         let age = tokio::time::sleep(jittered_age());
         tokio::pin!(age);
         loop {
@@ -150,11 +149,10 @@ impl Session {
                 why = ended(&mut end) => return Err(end_refusal(why)),
                 () = &mut age => return self.grow_old().await,
                 _ = check.tick() => self.check().await?,
-                _ = refresh.tick() => self.offer(true).await?,
                 changed = published.changed() => {
                     changed.map_err(Refusal::internal)?;
                     self.check().await?;
-                    self.offer(false).await?;
+                    self.offer().await?;
                 }
                 message = next(inbound) => match message? {
                     Some((message, trace_parent)) => self.handle(message, &trace_parent).await?,
@@ -328,33 +326,32 @@ impl Session {
         if status == BundleStatus::Refused {
             metrics.not_activated.increment();
             tracing::warn!(%cluster, version, code, "an agent refused a bundle");
-            let detail =
-                format!("bundle version {version} ({}) was refused: {code}", manifest.short());
-            self.hub
-                .store
-                .raise(
-                    &Alarm { cluster, instance, code: "BUNDLE_REFUSED", detail: &detail },
-                    now_ms,
-                )
-                .await?;
         } else {
             metrics.activated.increment();
-            self.hub.store.resolve(cluster, instance, "BUNDLE_REFUSED", now_ms).await?;
+            self.hub.store.resolve(cluster, instance, BUNDLE_REFUSED, now_ms).await?;
+        }
+        // An agent whose clock is behind only waits: it asks again by itself.
+        if status == BundleStatus::Refused && code != Code::NotYet.as_str() {
+            let detail =
+                format!("bundle version {version} ({}) was refused: {code}", manifest.short());
+            let alarm = Alarm { cluster, instance, code: BUNDLE_REFUSED, detail: &detail };
+            self.hub.store.raise(&alarm, now_ms).await?;
         }
         let row = AnswerRow { cluster, instance, manifest, version, status, code, errors };
         self.hub.store.bundle_answer(&row, now_ms).await?;
         Ok(())
     }
 
-    /// Offers the newest bundle that is for the cluster, if it or the grant is not what was offered last, or `anew`.
-    async fn offer(&mut self, anew: bool) -> Result<()> {
+    /// Offers the newest bundle that is for the cluster, if it or the grant is not what was offered last. No session
+    /// lives as long as an assignment does, so that none has to be made anew.
+    async fn offer(&mut self) -> Result<()> {
         let Some(offer) = offer::for_session(&self.hub, &self.caller.cluster, &self.hello).await?
         else {
             return Ok(());
         };
         self.newer_waits = offer.newer_waits;
         let key = (offer.bundle.manifest, self.caller.cluster.grant_version);
-        if !anew && self.offered == Some(key) {
+        if self.offered == Some(key) {
             return Ok(());
         }
         let first = self.offered.is_none_or(|(manifest, _)| manifest != offer.bundle.manifest);
@@ -381,7 +378,7 @@ impl Session {
     async fn check(&mut self) -> Result<()> {
         self.caller = self.caller.again(&self.hub).await?;
         if self.offered.is_none() || self.newer_waits {
-            self.offer(false).await?;
+            self.offer().await?;
         }
         self.ask_for_resync().await
     }
@@ -429,16 +426,17 @@ fn end_refusal(why: End) -> Refusal {
         }
         End::Decided => {
             Refusal::new(Code::Unavailable, "an operator decided about the cluster; reconnect")
+                .retry_after(RECONNECT_AFTER)
         }
     }
 }
 
 fn old_age() -> Refusal {
     Refusal::new(Code::Unavailable, "the session reached its age; reconnect")
+        .retry_after(RECONNECT_AFTER)
 }
 
+/// Without a time: until this hub is back, agents wait as for one that is gone.
 fn going_away() -> Status {
-    status::Refusal::new(Code::Unavailable, "the hub is shutting down")
-        .retry_after(RECONNECT_AFTER)
-        .into()
+    status::Refusal::new(Code::Unavailable, "the hub is shutting down").into()
 }

@@ -427,6 +427,21 @@ async fn a_jump_is_asked_back_and_a_fork_ends_in_quarantine() {
     fleet.stop().await;
 }
 
+/// Scenario: an operator decides something about a cluster, and the hub goes down. Guarantee: the first agent is told to come
+/// back at once, the second is told no time, so that a fleet spreads out until its hub is back.
+#[tokio::test]
+async fn who_is_sent_away_learns_when_to_come_back() {
+    let fleet = Fleet::start(true).await;
+    let agent = fleet.enrolled().await;
+    let mut session = agent.session(&agent.chain()).await;
+    fleet.hub.hub.sessions.end_cluster(agent.cluster.unwrap());
+    let refusal = session.refusal().await;
+    assert_eq!((refusal.code, refusal.retry_after.is_some()), (Code::Unavailable, true));
+    let mut session = agent.session(&agent.chain()).await;
+    let (_, refusal) = tokio::join!(fleet.stop(), session.refusal());
+    assert_eq!((refusal.code, refusal.retry_after), (Code::Unavailable, None));
+}
+
 /// Scenario: strangers ask to enrol without end. Guarantee: they are turned away, agents that are known come in as ever,
 /// and who is silent becomes stale.
 #[tokio::test]

@@ -119,6 +119,29 @@ async fn a_refused_version_is_not_offered_in_a_loop() {
     fleet.stop().await;
 }
 
+/// Scenario: an agent's clock is behind, so that it does not take a bundle yet; then it refuses one for a fault. Guarantee: the
+/// first is no alarm, the second is one until a bundle is active.
+#[tokio::test]
+async fn a_bundle_that_only_waits_is_no_alarm() {
+    let fleet = Fleet::start(true).await;
+    let agent = fleet.enrolled().await;
+    let mut session = agent.session(&agent.chain()).await;
+    let manifest = session.assignment().await.manifest.unwrap().payload_digest();
+    let mut chain = agent.chain();
+    let refused = |code| BundleAnswer::Refused { manifest, version: 1, code, errors: Vec::new() };
+    let active = BundleAnswer::Active { manifest, version: 1 };
+    for (answer, alarms) in
+        [(refused(Code::NotYet), 0), (refused(Code::CompileFailed), 1), (active, 0)]
+    {
+        session.send(answer.into()).await;
+        offered_before_the_next_ack(&agent, &mut session, &mut chain).await;
+        let open = fleet.hub.hub.store.alarms(agent.cluster).await.unwrap();
+        let open: Vec<_> = open.iter().filter(|alarm| alarm.resolved_at_ms.is_none()).collect();
+        assert_eq!(open.len(), alarms, "{open:?}");
+    }
+    fleet.stop().await;
+}
+
 /// Scenario: an enrolled agent asks for the policies of others. Guarantee: it gets what it was offered, now or before, and
 /// what is for its labels; of the rest it does not even learn that it is there.
 #[tokio::test]
