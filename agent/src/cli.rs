@@ -1,5 +1,7 @@
 //! The command line of `provost-agent`.
 
+mod webhook_manifest;
+
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,6 @@ use provost_runtime::config::{Overrides, process_environment};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::admission::manifest;
 use crate::config::{Config, ENVIRONMENT_PREFIX};
 use crate::run::ADMIN_ADDRESS_FILE;
 use crate::simulate;
@@ -33,7 +34,7 @@ pub enum Command {
     Status(StatusArguments),
     /// Print the registration that makes the API server ask this agent.
     #[command(after_help = MANIFEST_EXAMPLES)]
-    WebhookManifest(manifest::Arguments),
+    WebhookManifest(webhook_manifest::Arguments),
     /// Run many light agents against a hub, to measure it.
     #[command(after_help = simulate::EXAMPLES)]
     Simulate(simulate::Arguments),

@@ -20,7 +20,7 @@ use crate::report::Reporter;
 /// In the data folder: where the admission port listens.
 pub const ADDRESS_FILE: &str = "admission.addr";
 /// In the data folder: the certificate.
-pub(super) const FOLDER: &str = "admission";
+pub const FOLDER: &str = "admission";
 
 pub struct Door<'a> {
     pub settings: &'a config::Admission,

@@ -8,9 +8,8 @@ use async_trait::async_trait;
 use provost_model::record::{BundleRecord, ClockQuality, ModeRecord, SnapshotReason, TrustRecord};
 use serde_json::{Value, json};
 
-use super::door::FOLDER;
-use super::{Certificate, Endpoint, Registration};
-use crate::cli::{Output, SettingsFlags};
+use super::{Output, SettingsFlags};
+use crate::admission::{Certificate, Endpoint, FOLDER, Registration};
 use crate::config::Settings;
 use crate::report::Journal;
 use crate::run;
@@ -55,7 +54,7 @@ impl Arguments {
             )
         })?;
         let registration = self.registration(&certificate).document(&set);
-        crate::cli::print(&serde_json::to_string_pretty(&shown(self.output, registration))?)?;
+        super::print(&serde_json::to_string_pretty(&shown(self.output, registration))?)?;
         Ok(true)
     }
 
