@@ -5,3 +5,4 @@
 
 pub mod offer;
 pub mod publish;
+pub mod roots;

@@ -8,21 +8,11 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use provost_runtime::clock::Clock;
-use provost_runtime::pki::{self, Ca, TlsKey, Usage, Validity};
-use provost_runtime::shutdown::Shutdown;
+use provost_runtime::pki::{self, Ca, TlsKey};
 use provost_runtime::spiffe::TrustDomain;
-use provost_runtime::tls::{self, CertificateSlot};
 use provost_trust::{KeyPair, key_file};
-
-use crate::hub::Hub;
-
-/// The hub's own certificate; renewed at half of it.
-const HUB_CERTIFICATE_SECS: i64 = 30 * 86_400;
-/// How often its age is looked at.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,8 +26,6 @@ pub enum Error {
     Director { path: PathBuf, source: provost_trust::Error },
     #[error("cannot make a key")]
     Generate(#[from] provost_trust::key::Error),
-    #[error("cannot use the hub's certificate")]
-    Tls(#[from] tls::Error),
 }
 
 /// Keys of this hub.
@@ -60,50 +48,6 @@ impl HubKeys {
         let director = open_director(data_dir)?;
         Ok(Self { ca, director, created })
     }
-}
-
-/// A fresh key and certificate for the agent listener, with the CA beside it.
-pub fn hub_certificate(
-    ca: &Ca,
-    trust_domain: &TrustDomain,
-    clock: &dyn Clock,
-) -> Result<CertificateSlot, Error> {
-    let slot = CertificateSlot::empty();
-    renew_hub_certificate(ca, trust_domain, clock, &slot)?;
-    Ok(slot)
-}
-
-/// Replaces the certificate of the agent listener while connections go on.
-pub fn renew_hub_certificate(
-    ca: &Ca,
-    trust_domain: &TrustDomain,
-    clock: &dyn Clock,
-    slot: &CertificateSlot,
-) -> Result<(), Error> {
-    let at = |source| Error::Pki { path: PathBuf::from("ca"), source };
-    let key = TlsKey::generate().map_err(at)?;
-    let usage = Usage::Hub { trust_domain: trust_domain.clone() };
-    let validity = Validity::from_now(clock.wall_ms() / 1000, HUB_CERTIFICATE_SECS);
-    let issued = ca.issue_own(&key, &usage, validity).map_err(at)?;
-    slot.replace(vec![issued.certificate, ca.certificate().clone()], &key)?;
-    Ok(())
-}
-
-/// Replaces the hub's certificate at half of its life, until shutdown. Goes by the wall clock, which somebody may set.
-pub async fn keep_certificate(
-    hub: Arc<Hub>,
-    slot: CertificateSlot,
-    shutdown: Shutdown,
-) -> Result<(), Error> {
-    let mut issued_ms = hub.clock.wall_ms();
-    while shutdown.sleep(LOOK_EVERY).await {
-        let now_ms = hub.clock.wall_ms();
-        if now_ms.abs_diff(issued_ms) >= HUB_CERTIFICATE_SECS.unsigned_abs() * 1000 / 2 {
-            renew_hub_certificate(&hub.keys.ca, &hub.trust_domain, &*hub.clock, &slot)?;
-            issued_ms = now_ms;
-        }
-    }
-    Ok(())
 }
 
 /// Writes a file that only its owner reads, whole or not at all. Refuses to replace one where `new` is set.

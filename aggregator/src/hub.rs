@@ -11,10 +11,10 @@ use provost_trust::{Envelope, Root};
 use tokio::sync::watch;
 
 use crate::ca::HubKeys;
+use crate::intake::Intake;
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
-use crate::session::Sessions;
-use crate::session::admission::Admission;
+use crate::open_sessions::OpenSessions;
 use crate::store::bundles::{Publication, RootRow};
 use crate::store::{self, Identity as _, SqliteStore, Store};
 
@@ -30,11 +30,11 @@ pub struct Hub {
     pub trust_domain: TrustDomain,
     pub settings: Settings,
     pub liveness: Liveness,
-    pub sessions: Sessions,
+    pub sessions: OpenSessions,
     /// Of agents with a certificate.
-    pub admission: Admission,
+    pub known: Intake,
     /// Of enrolments and re-entries, which anybody can send.
-    pub anonymous: Admission,
+    pub anonymous: Intake,
     pub metrics: Metrics,
     /// Changes when a bundle was published: sessions look again.
     pub published: watch::Sender<u64>,
@@ -79,8 +79,8 @@ impl Hub {
         let newest_root = roots.last().map(|root| root.version);
         Ok(Arc::new(Self {
             liveness: Liveness::new(Arc::clone(&clock), settings.heartbeat_interval),
-            admission: Admission::new(clock.monotonic()),
-            anonymous: Admission::new(clock.monotonic()),
+            known: Intake::new(clock.monotonic()),
+            anonymous: Intake::new(clock.monotonic()),
             metrics: Metrics::new(registry),
             store,
             clock,
@@ -88,7 +88,7 @@ impl Hub {
             keys,
             trust_domain,
             settings,
-            sessions: Sessions::default(),
+            sessions: OpenSessions::default(),
             published: watch::Sender::new(0),
             root_version: watch::Sender::new(newest_root),
             epoch: epoch.parse().map_err(|error| store::Error::corrupt("meta", error))?,

@@ -13,7 +13,7 @@ const RATE: u32 = 200;
 const RETRY_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
-pub struct Admission {
+pub struct Intake {
     bucket: Mutex<Bucket>,
 }
 
@@ -23,7 +23,7 @@ struct Bucket {
     at: Duration,
 }
 
-impl Admission {
+impl Intake {
     #[must_use]
     pub fn new(now: Duration) -> Self {
         Self { bucket: Mutex::new(Bucket { tokens: f64::from(RATE), at: now }) }
@@ -50,10 +50,10 @@ mod tests {
     #[test]
     fn a_storm_is_let_in_at_its_rate() {
         let start = Duration::from_secs(100);
-        let admission = Admission::new(start);
-        let admitted = |at| (0..500).filter(|_| admission.admit(at, 0.5).is_ok()).count();
+        let intake = Intake::new(start);
+        let admitted = |at| (0..500).filter(|_| intake.admit(at, 0.5).is_ok()).count();
         assert_eq!(admitted(start), 200);
-        assert_eq!(admission.admit(start, 0.5), Err(Duration::from_secs(6)));
+        assert_eq!(intake.admit(start, 0.5), Err(Duration::from_secs(6)));
         assert_eq!(admitted(start + Duration::from_millis(500)), 100);
         assert_eq!(
             admitted(start + Duration::from_secs(60)),

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// Open sessions of this process.
 #[derive(Debug, Default)]
-pub struct Sessions {
+pub struct OpenSessions {
     open: Mutex<HashMap<(ClusterId, InstanceId), Open>>,
 }
 
@@ -39,7 +39,7 @@ pub struct Seat {
     pub pushed_aside: Option<Duration>,
 }
 
-impl Sessions {
+impl OpenSessions {
     pub fn enter(
         &self,
         cluster: ClusterId,
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_newest_session_wins_and_the_old_one_leaves_it_alone() {
-        let sessions = Sessions::default();
+        let sessions = OpenSessions::default();
         let (cluster, instance) = (ClusterId::from_bytes([1; 16]), InstanceId::from_bytes([2; 16]));
         let (first, second) = (SessionId::from_bytes([3; 16]), SessionId::from_bytes([4; 16]));
         let old = sessions.enter(cluster, instance, first, Duration::from_secs(10));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use provost_model::{ClusterId, Code, Digest, InstanceId};
+use provost_model::{ClusterId, Digest, InstanceId};
 
 use crate::api::ports::{
     ApproveRequest, BundleChange, EnrolTokenRequest, HubFacts, IssuedEnrolToken, Liveness, Operate,
@@ -11,12 +11,12 @@ use crate::api::ports::{
 };
 use crate::api::problem::{Problem, ProblemEntry};
 use crate::bundles::publish::{self, Published};
+use crate::enrol::token::{self, TokenRequest};
 use crate::enrol::{self, ApprovalRequest};
 use crate::hub::Hub;
 use crate::refusal::Refusal;
 use crate::store::Actor;
 use crate::store::identity::Cluster;
-use crate::tokens::{self, TokenRequest};
 
 /// The hub as its API sees it.
 #[derive(Clone, Debug)]
@@ -47,11 +47,9 @@ impl Operate for Operations {
         request: EnrolTokenRequest,
         actor: &Actor,
     ) -> Result<IssuedEnrolToken, Problem> {
-        let life_s = u64::try_from(request.ttl_ms / 1000)
-            .map_err(|_| Problem::new(Code::Invalid, "a token's life cannot be negative"))?;
-        let EnrolTokenRequest { display_name, labels, .. } = request;
-        let token = TokenRequest { display_name, labels, life_s: Some(life_s) };
-        let created = tokens::create(&self.0, token, actor).await?;
+        let EnrolTokenRequest { display_name, labels, life_s } = request;
+        let request = TokenRequest { display_name, labels, life_s };
+        let created = token::create(&self.0, request, actor).await?;
         Ok(IssuedEnrolToken {
             secret: created.secret.to_string(),
             expires_at_ms: created.expires_at_ms,

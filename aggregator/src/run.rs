@@ -3,6 +3,7 @@
 mod api_listener;
 mod bound;
 mod data_folder;
+mod hub_certificate;
 mod store_check;
 
 use std::sync::Arc;
@@ -85,8 +86,8 @@ async fn start_within(
     let hub =
         Hub::open(store.clone(), Arc::clone(&clock), keys, asked, settings, &registry).await?;
     let shutdown = tasks.shutdown().clone();
-    let slot = ca::hub_certificate(&hub.keys.ca, &hub.trust_domain, &*hub.clock)?;
-    let keep = ca::keep_certificate(Arc::clone(&hub), slot.clone(), shutdown.clone());
+    let slot = hub_certificate::first(&hub)?;
+    let keep = hub_certificate::keep(Arc::clone(&hub), slot.clone(), shutdown.clone());
     tasks.spawn("hub certificate", OnEnd::Log, keep);
     let keep = retention::keep(Arc::clone(&hub), shutdown.clone());
     tasks.spawn_infallible("retention", OnEnd::Log, keep);

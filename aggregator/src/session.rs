@@ -4,15 +4,11 @@
 //! looked up for each call and every 5 s on open streams; a batch is acknowledged only after it is durable; limits hold
 //! before anything is decoded; the hub ends each session and connection at its own jittered age.
 
-pub mod admission;
 mod behind;
 mod by_method;
 pub mod connection;
 pub mod identity;
-pub mod registry;
 mod resume;
 pub mod server;
 pub mod service;
 mod stream;
-
-pub use registry::Sessions;

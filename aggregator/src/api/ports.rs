@@ -80,7 +80,8 @@ pub struct EnrolTokenRequest {
     /// Empty: the agent's own name.
     pub display_name: String,
     pub labels: Labels,
-    pub ttl_ms: i64,
+    /// None: the longest.
+    pub life_s: Option<u64>,
 }
 
 pub struct IssuedEnrolToken {

@@ -8,7 +8,7 @@ use provost_proto::session;
 use provost_trust::assignment::{AssignedAction, Assignment, MAX_LIFE_S, Nonce};
 use provost_trust::{Envelope, PolicyManifest, Timestamp};
 
-use crate::enrol;
+use super::roots;
 use crate::hub::Hub;
 use crate::refusal::{Refusal, Result};
 use crate::store::bundles::BundleRow;
@@ -87,7 +87,7 @@ pub async fn for_session(hub: &Hub, cluster: &Cluster, hello: &Hello) -> Result<
     let assignment = assign(hub, cluster.id, hello, &fitting.row, now)?;
     let message = session::Assignment {
         assignment,
-        roots: enrol::roots_after(hub, hello.root_version).await?,
+        roots: roots::after(hub, hello.root_version).await?,
         manifest: (hello.bundle != Some(fitting.row.manifest)).then_some(fitting.envelope),
         grant: cluster
             .grant

@@ -20,7 +20,7 @@ use provost_trust::state::HeldManifest;
 use provost_trust::{Envelope, Timestamp, TrustedRoot, Verified};
 use serde::Serialize;
 
-use super::offer;
+use super::{offer, roots};
 use crate::hub::Hub;
 use crate::refusal::{Refusal, Result};
 use crate::store::Actor;
@@ -131,7 +131,7 @@ async fn check(hub: &Arc<Hub>, request: PublishRequest) -> Result<Checked> {
 
 /// The root that the hub knows, followed by what the operator sent. Nothing known: the operator's first one.
 async fn trusted_root(hub: &Hub, sent: &[Envelope]) -> Result<(TrustedRoot, Vec<RootRow>)> {
-    let known = crate::enrol::roots_after(hub, 0).await?;
+    let known = roots::after(hub, 0).await?;
     let chain: &[Envelope] = if known.is_empty() { sent } else { &known };
     let Some((first, rest)) = chain.split_first() else {
         return Err(Refusal::new(

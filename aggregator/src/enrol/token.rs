@@ -14,7 +14,8 @@ use crate::store::identity::NewToken;
 /// The longest life of an enrolment token.
 pub const MAX_LIFE_S: u64 = 15 * 60;
 const SECRET_BYTES: usize = 32;
-const MAX_LABELS: usize = 64;
+const MAX_LABELS: usize = 32;
+const MAX_NAME_BYTES: usize = 253;
 
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
@@ -45,10 +46,10 @@ pub async fn create(hub: &Hub, request: TokenRequest, actor: &Actor) -> Result<C
     if life_s == 0 || life_s > MAX_LIFE_S {
         return Err(Refusal::new(Code::Invalid, format!("a token lives 1 to {MAX_LIFE_S} s")));
     }
-    if labels.len() > MAX_LABELS || display_name.len() > 253 {
+    if labels.len() > MAX_LABELS || display_name.len() > MAX_NAME_BYTES {
         return Err(Refusal::new(
             Code::Limit,
-            format!("at most {MAX_LABELS} labels and 253 bytes of name"),
+            format!("at most {MAX_LABELS} labels and {MAX_NAME_BYTES} bytes of name"),
         ));
     }
     let secret = draw_secret();

@@ -14,12 +14,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::admission::Admission;
 use super::identity::{self, Caller};
 use super::stream;
 use crate::bundles::offer;
 use crate::enrol;
 use crate::hub::Hub;
+use crate::intake::Intake;
 use crate::refusal::Refusal;
 use crate::store::identity::Cluster;
 
@@ -44,7 +44,7 @@ impl FleetService {
 
     /// Too many known agents at once: the rest come again, each at its own time, and are not called stale for it.
     fn admit_known(&self) -> Result<(), Status> {
-        self.admit(&self.hub.admission).inspect_err(|_| self.hub.liveness.shed())
+        self.admit(&self.hub.known).inspect_err(|_| self.hub.liveness.shed())
     }
 
     /// Whom nobody knows yet takes no place of those who are known, and keeps nobody fresh.
@@ -52,7 +52,7 @@ impl FleetService {
         self.admit(&self.hub.anonymous)
     }
 
-    fn admit(&self, bucket: &Admission) -> Result<(), Status> {
+    fn admit(&self, bucket: &Intake) -> Result<(), Status> {
         let Err(after) = bucket.admit(self.hub.clock.monotonic(), rand::random()) else {
             return Ok(());
         };

@@ -20,13 +20,13 @@ use tonic::{Status, Streaming};
 
 use super::behind::{self, Behind};
 use super::identity::Caller;
-use super::registry::{End, Seat};
 use super::resume::resume;
 use super::server::jittered_age;
 use super::service::to_status;
 use crate::bundles::offer;
 use crate::hub::Hub;
 use crate::ingest;
+use crate::open_sessions::{End, Seat};
 use crate::refusal::{Refusal, Result};
 use crate::store::bundles::{BundleAnswer as AnswerRow, BundleStatus};
 use crate::store::identity::HelloFacts;

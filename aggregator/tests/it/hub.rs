@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use provost_aggregator::bundles::publish;
 use provost_aggregator::config::{AdminListener, AgentListener, ApiListener, Config};
+use provost_aggregator::enrol::token::{self, TokenRequest};
 use provost_aggregator::enrol::{self, ApprovalRequest};
 use provost_aggregator::run::{self, Running};
 use provost_aggregator::store::Actor;
 use provost_aggregator::store::bundles::BundleStatus;
-use provost_aggregator::tokens::{self, TokenRequest};
 use provost_model::{ClusterId, Code, Digest, Labels};
 use provost_proto::enrol::Status;
 use provost_proto::session::{BundleAnswer, Resume};
@@ -71,7 +71,7 @@ impl Fleet {
             labels: Labels::from([("tier".to_owned(), "edge".to_owned())]),
             life_s: None,
         };
-        let created = tokens::create(&self.hub.hub, request, &operator()).await.unwrap();
+        let created = token::create(&self.hub.hub, request, &operator()).await.unwrap();
         created.secret.to_string()
     }
 
@@ -280,7 +280,7 @@ async fn a_token_is_refused_when_used_unknown_expired_or_of_another_root() {
     assert_eq!(fleet.agent().enrol(&secret).await.unwrap_err().code, Code::TokenUsed);
     assert_eq!(fleet.agent().enrol("guessed").await.unwrap_err().code, Code::TokenUnknown);
     let late = fleet.token().await;
-    fleet.manual.advance(Duration::from_secs(tokens::MAX_LIFE_S));
+    fleet.manual.advance(Duration::from_secs(token::MAX_LIFE_S));
     assert_eq!(fleet.agent().enrol(&late).await.unwrap_err().code, Code::TokenExpired);
     fleet.stop().await;
 }

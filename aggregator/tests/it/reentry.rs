@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use provost_aggregator::bundles::publish::publish;
 use provost_aggregator::ca::HubKeys;
+use provost_aggregator::enrol::token::{self, TokenRequest};
 use provost_aggregator::enrol::{self, ApprovalRequest};
 use provost_aggregator::hub::{Hub, Settings};
 use provost_aggregator::refusal::Refusal;
 use provost_aggregator::retention;
 use provost_aggregator::store::identity::{Approval, HelloFacts};
 use provost_aggregator::store::{Actor, Error, SqliteStore};
-use provost_aggregator::tokens::{self, TokenRequest};
 use provost_model::{ClusterId, Code, InstanceId, Labels};
 use provost_proto::enrol::{Answer, Enrol, Facts, Reenter, Status};
 use provost_runtime::clock::Manual;
@@ -73,7 +73,7 @@ impl Site {
     async fn enrol(&mut self) -> Answer {
         let request =
             TokenRequest { display_name: "site".to_owned(), labels: Labels::new(), life_s: None };
-        let token = tokens::create(&self.hub, request, &operator()).await.unwrap();
+        let token = token::create(&self.hub, request, &operator()).await.unwrap();
         let payload = Enrol {
             token_secret: token.secret,
             csr: TlsKey::generate().unwrap().csr().unwrap(),

@@ -6,7 +6,7 @@ use provost_aggregator::api::openapi::Api;
 use provost_aggregator::api::routes::Access;
 use provost_aggregator::auth::role::Role;
 use provost_aggregator::{store, web};
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 
 use super::fleet::{Fleet, NOW_MS};
@@ -283,5 +283,25 @@ async fn tokens_are_made_listed_and_revoked() {
     }
     let log = fleet.store().audit_log(None, 50).await.unwrap();
     assert!(log.iter().any(|(_, row)| row.target == "ci" && row.at_ms == NOW_MS), "{log:?}");
+    fleet.stop().await;
+}
+
+/// Guarantee: what an enrolment token may be is bounded where it is made.
+#[tokio::test]
+async fn an_enrolment_token_is_short_and_small() {
+    let fleet = Fleet::start().await;
+    let labels = |count: u32| (0..count).map(|n| (n.to_string(), json!("x"))).collect::<Value>();
+    for (body, status, code) in [
+        (json!({"name": "store-12", "labels": labels(32), "ttlS": 900}), 201, Value::Null),
+        (json!({}), 201, Value::Null),
+        (json!({"ttlS": 901}), 400, json!("INVALID")),
+        (json!({"ttlS": 0}), 400, json!("INVALID")),
+        (json!({"ttlS": -1}), 400, json!("INVALID")),
+        (json!({"labels": labels(33)}), 413, json!("LIMIT")),
+    ] {
+        let answer =
+            fleet.send(post("/api/v1/enrol-tokens").bearer(&fleet.admin).json(&body)).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (status, &code), "{}", answer.body);
+    }
     fleet.stop().await;
 }

@@ -1,0 +1,19 @@
+//! The roots that the hub knows, as they were published.
+
+use provost_trust::{Envelope, TrustedRoot};
+
+use crate::hub::Hub;
+use crate::refusal::Result;
+
+/// Envelopes of roots that are known here and newer than `version`.
+pub async fn after(hub: &Hub, version: u64) -> Result<Vec<Envelope>> {
+    let rows = hub.store.roots_after(version).await?;
+    rows.iter().map(|row| Ok(Envelope::from_json(row.envelope.as_bytes())?)).collect()
+}
+
+/// None before the first one came.
+pub async fn newest(hub: &Hub) -> Result<Option<TrustedRoot>> {
+    let roots = after(hub, 0).await?;
+    let Some((first, rest)) = roots.split_first() else { return Ok(None) };
+    Ok(Some(TrustedRoot::from_operator(first)?.follow(rest)?))
+}
