@@ -8,6 +8,10 @@
 //! * a record with a seq never changes, and is durable before [`Position`] announces it;
 //! * a record that names a policy set follows a P0 Bundle record that carries the set;
 //! * between SnapshotBegin and SnapshotEnd stands no change of a verdict.
+//!
+//! The way of a change: `seen` compares it with the table, `pending` keeps it until it is sealed, `reported` and `records` make
+//! it a record within the limits, `append` puts it into the spool, `outbox` cuts it into a batch. Beside that way: `snapshot`,
+//! `epoch`, `closing`, and `ends`, which are the two handles as traits.
 
 mod append;
 mod closing;

@@ -40,7 +40,8 @@ pub struct Hub {
     pub published: watch::Sender<u64>,
     /// Newest root; none before the first publication.
     pub root_version: watch::Sender<Option<u64>>,
-    /// Drawn when the database was made: an agent sees by it that it speaks with another history.
+    /// Drawn when the database was made and sent with Welcome and each Ack, so that an agent could tell that it speaks with
+    /// another history. Those of this version tell by what was acknowledged.
     pub epoch: u64,
 }
 
