@@ -300,9 +300,13 @@ fn digest(settings: &Settings) -> Digest {
         admission,
         spool,
         reconnect,
+        // Where it keeps things, how it gets to its hub and what it logs.
         data_dir: _,
         token: _,
-        ..
+        token_file: _,
+        proxy: _,
+        proxy_ca_file: _,
+        log: _,
     } = settings;
     let parts = serde_json::json!({
         "name": name,
@@ -324,6 +328,8 @@ fn host_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn check(text: &str) -> Result<Config, String> {
@@ -369,6 +375,40 @@ mod tests {
         assert!(config.token.is_none());
         assert_eq!(config.token_missing.as_deref(), Some(Path::new("/nowhere/token")));
         assert_eq!(check(GOOD).unwrap().token_missing, None);
+    }
+
+    /// What may stand under a key, from the error about what may not.
+    fn known(key: &str) -> Vec<String> {
+        let inside = |text: String, key: &str| format!("{{{key}: {text}}}");
+        let keys = key.split('.').filter(|key| !key.is_empty());
+        let error = check(&keys.rev().fold("{nonsense: 1}".to_owned(), inside)).unwrap_err();
+        let known = error.split_once("expected ").and_then(|(_, rest)| rest.split_once(" at line"));
+        let (known, _) = known.unwrap_or_else(|| panic!("{key}: {error}"));
+        known.trim_start_matches("one of ").split(", ").map(str::to_owned).collect()
+    }
+
+    /// Guarantee: docs/operations.md has a row for every setting, and none for what is no setting.
+    #[test]
+    fn every_setting_has_its_row() {
+        let page = include_str!("../../docs/operations.md");
+        let (_, section) = page.split_once("\n## An agent\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let (_, table) = section.split_once("| setting |").unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
+        let cells = table.lines().skip(2).filter_map(|row| row.split('|').nth(1));
+        let documented: BTreeSet<&str> =
+            cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        let mut real = BTreeSet::from(["log.*".to_owned()]);
+        for group in ["", "source", "source.cluster", "source.manifests", "admin", "admission"]
+            .into_iter()
+            .chain(["spool", "reconnect"])
+        {
+            let path = |key: &String| format!("{group}.{key}").trim_start_matches('.').to_owned();
+            real.extend(known(group).iter().map(path));
+        }
+        let groups = ["source", "admin", "admission", "spool", "reconnect", "log"];
+        real.retain(|key| !groups.contains(&key.as_str()));
+        assert_eq!(documented, real.iter().map(String::as_str).collect());
     }
 
     #[test]

@@ -140,6 +140,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -157,6 +159,42 @@ mod tests {
         assert!(Config { agents: url, ..read.clone() }.check().is_err());
         let half = ApiListener { tls_key: Some("k".into()), ..ApiListener::default() };
         assert!(Config { api: half, ..read }.check().is_err());
+    }
+
+    /// What may stand under a key, from the error about what may not.
+    fn known(key: &str) -> Vec<String> {
+        let text = if key.is_empty() {
+            "nonsense: 1".to_owned()
+        } else {
+            format!("{key}: {{nonsense: 1}}")
+        };
+        let path = Path::new("hub.yaml");
+        let error = config::parse::<Config>(path, &text, &Overrides::default()).unwrap_err();
+        let error = error.to_string();
+        let known = error.split_once("expected ").and_then(|(_, rest)| rest.split_once(" at line"));
+        let (known, _) = known.unwrap_or_else(|| panic!("{key}: {error}"));
+        known.trim_start_matches("one of ").split(", ").map(str::to_owned).collect()
+    }
+
+    /// Guarantee: docs/operations.md has a row for every setting, and none for what is no setting.
+    #[test]
+    fn every_setting_has_its_row() {
+        let page = include_str!("../../docs/operations.md");
+        let mut documented = BTreeSet::new();
+        for heading in ["\n## A hub\n", "\n## Telemetry\n"] {
+            let (_, section) = page.split_once(heading).unwrap();
+            let (_, table) = section.split_once("| setting |").unwrap();
+            let (table, _) = table.split_once("\n\n").unwrap();
+            let cells = table.lines().skip(2).filter_map(|row| row.split('|').nth(1));
+            documented.extend(cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)));
+        }
+        let groups = ["agents", "api", "admin", "log"];
+        let mut real: BTreeSet<String> = known("").into_iter().collect();
+        real.retain(|key| !groups.contains(&key.as_str()));
+        for group in groups {
+            real.extend(known(group).iter().map(|key| format!("{group}.{key}")));
+        }
+        assert_eq!(documented, real.iter().map(String::as_str).collect());
     }
 
     #[test]

@@ -29,10 +29,13 @@ enum Command {
     Run(RunArgs),
 }
 
+/// Names the file of settings; no setting itself.
+const CONFIG_VARIABLE: &str = "PROVOST_AGGREGATOR_CONFIG";
+
 #[derive(Args)]
 struct RunArgs {
     /// Settings in YAML; then come PROVOST_AGGREGATOR_* variables, then the flags here.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE)]
     config: Option<PathBuf>,
     /// Database, keys and tokens.
     #[arg(long, value_name = "DIR")]
@@ -45,9 +48,10 @@ struct RunArgs {
 fn main() -> ExitCode {
     let Command::Run(args) = Command::parse();
     let file = args.config.as_deref();
-    let overrides = Overrides::environment(config::ENVIRONMENT, &[], process_environment())
-        .flag("--data-dir", "data_dir", args.data_dir)
-        .flag("--auto-approve", "auto_approve", args.auto_approve.then(|| "true".to_owned()));
+    let overrides =
+        Overrides::environment(config::ENVIRONMENT, &[CONFIG_VARIABLE], process_environment())
+            .flag("--data-dir", "data_dir", args.data_dir)
+            .flag("--auto-approve", "auto_approve", args.auto_approve.then(|| "true".to_owned()));
     let settings = match Config::load(file, &overrides) {
         Ok(settings) => settings,
         Err(error) => return ended(error.into(), EXIT_CODE),
