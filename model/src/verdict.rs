@@ -86,11 +86,3 @@ pub struct NotEvaluated {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
-
-impl Outcome {
-    /// Whether the outcome counts in pass / (pass + fail).
-    #[must_use]
-    pub const fn is_scored(self) -> bool {
-        matches!(self, Self::Pass | Self::Fail)
-    }
-}

@@ -126,14 +126,6 @@ impl Manual {
         self.change(|now| now.wall_ms = wall_ms);
     }
 
-    /// The machine starts anew: another boot, monotonic time from zero.
-    pub fn reboot(&self, boot: BootId) {
-        self.change(|now| {
-            now.boot = boot;
-            now.monotonic = Duration::ZERO;
-        });
-    }
-
     fn change(&self, with: impl FnOnce(&mut ManualNow)) {
         with(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner));
     }

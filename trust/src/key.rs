@@ -42,11 +42,6 @@ pub enum Error {
 }
 
 impl KeyId {
-    #[must_use]
-    pub const fn as_digest(&self) -> &Digest {
-        &self.0
-    }
-
     /// The first 12 hex digits, for people.
     #[must_use]
     pub fn short(&self) -> String {
