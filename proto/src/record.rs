@@ -115,6 +115,16 @@ fn from_wire(wire: v1::Record) -> Result<Record, Error> {
     Ok(Record { header, body: body_from_wire(required("record.body", wire.body)?)? })
 }
 
+/// The policy set of an encoded Bundle record as it stands there: the digest of these bytes is its name, whatever a newer
+/// agent put into them. None: there is none.
+#[must_use]
+pub fn policy_set_bytes(record: &Bytes) -> Option<Bytes> {
+    match v1::Record::decode(record.clone()).ok()?.body? {
+        Wire::Bundle(bundle) => bundle.policy_set,
+        _ => None,
+    }
+}
+
 fn body_to_wire(body: &RecordBody) -> Wire {
     match body {
         RecordBody::Verdict(record) => Wire::Verdict(verdict_to_wire(record)),

@@ -133,10 +133,14 @@ fn record_item(bytes: &Bytes, seq: u64, head: &Digest) -> Result<Item, Error> {
         return Err(Error::WrongSeq { expected: seq, found: record.header.seq });
     }
     let policy_set = match &record.body {
-        RecordBody::Bundle(bundle) => bundle.policy_set.as_ref().map(|set| {
-            let encoded = provost_proto::policy_set::encode(set);
-            EncodedPolicySet { digest: Digest::of(&encoded), encoded, set: set.clone() }
-        }),
+        RecordBody::Bundle(bundle) => {
+            let encoded = provost_proto::record::policy_set_bytes(bytes);
+            bundle.policy_set.clone().zip(encoded).map(|(set, encoded)| EncodedPolicySet {
+                digest: Digest::of(&encoded),
+                encoded,
+                set,
+            })
+        }
         _ => None,
     };
     Ok(Item {

@@ -14,6 +14,7 @@ mod console;
 mod gate;
 mod hub;
 mod limits;
+mod newer;
 mod offers;
 mod reentry;
 mod signer;
