@@ -120,7 +120,8 @@ fn answer(published: Published) -> PublishAnswer {
         clusters,
         published,
         plan,
-        ..
+        warnings,
+        root_version: _,
     } = published;
     let policy = plan.policies.iter().map(|change| BundleChange {
         change: word(&change.change),
@@ -144,7 +145,7 @@ fn answer(published: Published) -> PublishAnswer {
         tests,
         clusters,
         changes: policy.chain(binding).collect(),
-        warnings: Vec::new(),
+        warnings,
     }
 }
 

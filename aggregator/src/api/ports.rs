@@ -124,6 +124,7 @@ pub struct PublishAnswer {
     pub clusters: u64,
     /// Against the channel's newest published bundle.
     pub changes: Vec<BundleChange>,
+    /// What its publisher may not have meant: it is for nobody, or expires soon.
     pub warnings: Vec<String>,
 }
 

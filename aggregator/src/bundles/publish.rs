@@ -25,9 +25,12 @@ use crate::hub::Hub;
 use crate::refusal::{Refusal, Result};
 use crate::store::Actor;
 use crate::store::bundles::{BundleRow, FileRow, Publication, PublishedPolicy, RootRow};
+use crate::store::identity::ClusterStatus;
 
 /// Files of a refused bundle that are told at most.
 const MAX_ERRORS: usize = 100;
+/// What expires within this is worth a word.
+const EXPIRES_SOON_S: i64 = 7 * 86_400;
 
 #[derive(Clone, Debug)]
 pub struct PublishRequest {
@@ -57,6 +60,8 @@ pub struct Published {
     pub published: bool,
     /// Against what is published now.
     pub plan: Plan,
+    /// What its publisher may not have meant.
+    pub warnings: Vec<String>,
 }
 
 /// What passed the gate.
@@ -85,6 +90,11 @@ pub async fn publish(hub: &Arc<Hub>, request: PublishRequest, actor: &Actor) -> 
     };
     let (old, plan) = compare(hub, &checked).await?;
     let same = old.as_ref().is_some_and(|old| old.manifest == checked.manifest.digest());
+    let clusters = offer::clusters_in_scope(hub, &checked.manifest).await?;
+    let mut warnings = warnings(hub, &checked, clusters).await?;
+    if old.is_some() && plan.is_none() {
+        warnings.push("the bundle before it does not load: nothing could be compared".to_owned());
+    }
     let outcome = Published {
         channel: checked.manifest.channel.clone(),
         version: checked.manifest.version,
@@ -92,10 +102,11 @@ pub async fn publish(hub: &Arc<Hub>, request: PublishRequest, actor: &Actor) -> 
         content: checked.manifest.content_digest,
         root_version: checked.root.version(),
         tests: checked.tests,
-        clusters: offer::clusters_in_scope(hub, &checked.manifest).await?,
+        clusters,
         policies: checked.bundle.policies.len() as u64,
         published: !plan_only && !same,
-        plan,
+        plan: plan.unwrap_or_else(|| self::plan(None, &checked.bundle)),
+        warnings,
     };
     if plan_only {
         return Ok(outcome);
@@ -264,10 +275,30 @@ fn refused(what: &str, diagnostics: &[Diagnostic]) -> Refusal {
     Refusal::new(code, detail).with_errors(diagnostics.iter().take(MAX_ERRORS).map(error).collect())
 }
 
-/// What is published now, and what would change.
-async fn compare(hub: &Hub, checked: &Checked) -> Result<(Option<BundleRow>, Plan)> {
+async fn warnings(hub: &Hub, checked: &Checked, clusters: u64) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    if clusters == 0 {
+        let all = hub.store.clusters().await?;
+        let approved = all.iter().filter(|c| c.status == ClusterStatus::Approved).count();
+        if approved > 0 {
+            warnings.push(format!("it is for none of the {approved} approved clusters"));
+        }
+    }
+    let soon = Timestamp::from_unix_ms(hub.clock.wall_ms()).plus_s(EXPIRES_SOON_S);
+    let root = checked.root.root();
+    for (what, expires) in [("it", checked.manifest.expires), ("its root", root.expires)] {
+        if expires < soon {
+            warnings
+                .push(format!("{what} expires at {expires}: agents take it no more after that"));
+        }
+    }
+    Ok(warnings)
+}
+
+/// What is published now, and what would change; no plan where what is published cannot be read any more.
+async fn compare(hub: &Hub, checked: &Checked) -> Result<(Option<BundleRow>, Option<Plan>)> {
     let Some(newest) = offer::newest(hub).await? else {
-        return Ok((None, plan(None, &checked.bundle)));
+        return Ok((None, Some(plan(None, &checked.bundle))));
     };
     let mut files = BTreeMap::new();
     for file in hub.store.bundle_files(newest.row.manifest).await? {
@@ -285,7 +316,7 @@ async fn compare(hub: &Hub, checked: &Checked) -> Result<(Option<BundleRow>, Pla
             "the published bundle does not load"
         );
     });
-    Ok((Some(newest.row), plan(old.as_ref().ok(), &checked.bundle)))
+    Ok((Some(newest.row), old.ok().map(|old| plan(Some(&old), &checked.bundle))))
 }
 
 fn publication(checked: Checked, actor: &Actor, now_ms: i64) -> Publication {

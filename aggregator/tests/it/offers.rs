@@ -142,6 +142,30 @@ async fn a_bundle_that_only_waits_is_no_alarm() {
     fleet.stop().await;
 }
 
+/// Guarantee: who publishes, or only asks what it would change, hears that a bundle is for nobody and that it expires soon.
+#[tokio::test]
+async fn a_bundle_for_nobody_or_not_for_long_is_said() {
+    let fleet = Fleet::start(true).await;
+    fleet.enrolled().await;
+    let files = contents(&[POLICY]);
+    for (value, days, expected) in [
+        ("edge", 8, &[][..]),
+        ("nowhere", 8, &["it is for none of the 1 approved clusters"]),
+        ("edge", 6, &["it expires at "]),
+    ] {
+        let mut manifest = fleet.signer.manifest(&files, 2);
+        manifest.scope = LabelSelector { match_labels: tier(value), ..LabelSelector::default() };
+        manifest.expires = manifest.created.plus_s(days * 86_400);
+        let mut request = fleet.signer.request(&files, 2);
+        (request.manifest, request.plan_only) = (fleet.signer.sign(&manifest), true);
+        let planned = publish::publish(&fleet.hub.hub, request, &operator()).await.unwrap();
+        assert_eq!(planned.warnings.len(), expected.len(), "{:?}", planned.warnings);
+        let said = planned.warnings.iter().zip(expected);
+        assert!(said.clone().all(|(said, expected)| said.starts_with(expected)), "{said:?}");
+    }
+    fleet.stop().await;
+}
+
 /// Scenario: an enrolled agent asks for the policies of others. Guarantee: it gets what it was offered, now or before, and
 /// what is for its labels; of the rest it does not even learn that it is there.
 #[tokio::test]
