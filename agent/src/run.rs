@@ -188,7 +188,7 @@ impl Agent {
             }
         }
         let (link, link_seen) = watch::channel(Link {
-            enrolled: ground.cluster().is_some(),
+            stage: ground.enrolment.as_ref().map(|enrolment| enrolment.stage),
             cluster: ground.cluster(),
             ..Link::default()
         });

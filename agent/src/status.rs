@@ -24,7 +24,8 @@ use crate::report::Position;
 /// State of the way to the hub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    pub enrolled: bool,
+    /// How far enrolment has come; none: nobody was asked.
+    pub stage: Option<Stage>,
     pub cluster: Option<ClusterId>,
     pub connected: bool,
     pub hub: String,
@@ -138,7 +139,7 @@ impl Board {
             instance: Some(self.instance),
             identity_key: Some(self.identity_key.to_string()),
             cluster: link.cluster,
-            enrolment: if link.enrolled { "enrolled" } else { "pending" }.to_owned(),
+            enrolment: word(link.stage).to_owned(),
             bundle: view.active.map(|active| BundleStatus {
                 channel: active.channel,
                 version: active.version,
@@ -192,12 +193,6 @@ pub fn from_data_folder(data_dir: &Path) -> anyhow::Result<Option<Status>> {
         policies: 0,
         bindings: 0,
     });
-    let stage = match enrolment.as_ref().map(|enrolment| enrolment.stage) {
-        None => "none",
-        Some(Stage::Asked) => "asked",
-        Some(Stage::Pending) => "pending",
-        Some(Stage::Enrolled) => "enrolled",
-    };
     let link = LinkStatus {
         problem: "the agent does not run".to_owned(),
         hub: enrolment.as_ref().map(|e| e.hubs.join(", ")).unwrap_or_default(),
@@ -211,14 +206,23 @@ pub fn from_data_folder(data_dir: &Path) -> anyhow::Result<Option<Status>> {
         name: String::new(),
         instance: Some(identity.instance),
         identity_key: Some(identity.identity_key.public().to_string()),
+        enrolment: word(enrolment.as_ref().map(|enrolment| enrolment.stage)).to_owned(),
         cluster: enrolment.and_then(|enrolment| enrolment.cluster_id),
-        enrolment: stage.to_owned(),
         link,
         bundle,
         refused: None,
         spool: None,
         parts: damaged(data_dir),
     }))
+}
+
+const fn word(stage: Option<Stage>) -> &'static str {
+    match stage {
+        None => "none",
+        Some(Stage::Asked) => "asked",
+        Some(Stage::Pending) => "pending",
+        Some(Stage::Enrolled) => "enrolled",
+    }
 }
 
 fn damaged(data_dir: &Path) -> Vec<PartStatus> {

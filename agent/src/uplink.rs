@@ -139,7 +139,7 @@ impl Uplink {
                 (false, reason, Outcome::Wait(wait))
             }
         };
-        let cluster = self.membership.cluster();
+        let (cluster, stage) = (self.membership.cluster(), self.membership.stage());
         let news = self.link.borrow().problem != text;
         if !enrolled {
             if news {
@@ -150,7 +150,7 @@ impl Uplink {
             self.health.set_optional("hub", false, text.clone());
         }
         self.link.send_modify(|link| {
-            link.enrolled |= enrolled;
+            link.stage = stage;
             link.cluster = cluster;
             link.problem = text;
         });
@@ -216,7 +216,11 @@ impl Uplink {
                 "no session with the hub; evaluating and spooling go on"
             );
         }
-        self.link.send_modify(|link| link.problem = text);
+        let stage = self.membership.stage();
+        self.link.send_modify(|link| {
+            link.stage = stage;
+            link.problem = text;
+        });
         self.health.set_optional("hub", false, refusal.to_string());
         delay
     }
@@ -226,9 +230,9 @@ impl Uplink {
         self.metrics.sessions.increment();
         self.health.set_optional("hub", true, "");
         self.report_certificate("");
-        let cluster = self.membership.cluster();
+        let (cluster, stage) = (self.membership.cluster(), self.membership.stage());
         self.link.send_modify(|link| {
-            link.enrolled = true;
+            link.stage = stage;
             link.cluster = cluster;
             link.connected = true;
             link.problem = String::new();

@@ -40,7 +40,7 @@ async fn a_used_token_is_named_and_leaves_nothing_behind() {
     hub.set(|state| state.secret = None);
     let agent = Running::start(folder.path(), Some(&hub.token()), hub.clock.clone()).await;
     let link = agent.link("refused", |link| link.problem.starts_with("TOKEN_USED")).await;
-    assert!(!link.connected && !link.enrolled, "{link:?}");
+    assert_eq!((link.connected, agent.status().enrolment.as_str()), (false, "asked"));
     assert!(!has(folder.path(), "identity/tls-a.pem"));
     // A good token of the same fleet repairs it, without an empty folder.
     agent.stop().await;
@@ -97,10 +97,13 @@ async fn a_pending_agent_waits_for_a_person_and_survives_a_restart() {
     let agent = Running::start(folder.path(), Some(&hub.token()), hub.clock.clone()).await;
     agent.link("pending", |link| link.problem.contains("waiting for a person")).await;
     hub.wait("it asks again", |state| state.reenters >= 2).await;
+    assert_eq!(agent.status().enrolment, "pending");
     agent.stop().await;
     let agent = Running::start(folder.path(), None, hub.clock.clone()).await;
+    assert_eq!(agent.status().enrolment, "pending", "it has a cluster id, and nobody approved");
     hub.set(|state| state.approves = true);
     agent.link("connected", |link| link.connected).await;
+    assert_eq!(agent.status().enrolment, "enrolled");
     assert_eq!(hub.state().enrols, 1);
     agent.stop().await;
 }
