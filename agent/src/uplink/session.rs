@@ -37,6 +37,8 @@ use crate::report::{Item, SealedBatch};
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 /// A hub that takes nothing for so long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// A stream that ended has its reason at hand.
+const LAST_WORD_WITHIN: Duration = Duration::from_secs(1);
 /// Messages that may wait for the connection.
 const OUTBOUND_QUEUE: usize = 8;
 /// Whatever the hub grants, no more batches than this are under way.
@@ -126,10 +128,15 @@ pub async fn run(uplink: &mut Uplink, client: Client, held_back: bool) -> Result
         answers,
         ask_again_at: None,
     };
-    if let Some(end) = session.welcomed(&welcome).await? {
-        return Ok(end);
+    let ended = session.serve(&welcome, &mut inbound, answered).await;
+    // What could not be sent any more says less than what the hub said when it ended the stream.
+    match ended {
+        Err(failed) if session.out.is_closed() => match last_word(&mut inbound).await {
+            Some(said) => dismissed(said),
+            None => Err(failed),
+        },
+        ended => ended,
     }
-    session.serve(&mut inbound, answered).await
 }
 
 impl Session<'_> {
@@ -158,9 +165,13 @@ impl Session<'_> {
 
     async fn serve(
         &mut self,
+        welcome: &Welcome,
         inbound: &mut Streaming<v1::HubMessage>,
         mut answered: mpsc::Receiver<BundleAnswer>,
     ) -> Result<End, Refusal> {
+        if let Some(end) = self.welcomed(welcome).await? {
+            return Ok(end);
+        }
         let mut wake = self.uplink.chain.wake();
         let mut more = true;
         let mut heartbeat_at = Instant::now() + jittered(self.heartbeat_every, 0.1);
@@ -393,6 +404,20 @@ impl Uplink {
         };
         Health { capabilities: parts.map(capability).collect(), webhook: None }
     }
+}
+
+/// Why the hub ended the stream; none where it did not say, or was heard already.
+async fn last_word(inbound: &mut Streaming<v1::HubMessage>) -> Option<Refusal> {
+    let said = async {
+        loop {
+            match inbound.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(status) => return Some(refusal(&status)),
+            }
+        }
+    };
+    tokio::time::timeout(LAST_WORD_WITHIN, said).await.ok().flatten()
 }
 
 /// A session that grew old is no failure, nor one that ended because an operator decided something: the hub names a time.
