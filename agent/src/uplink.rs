@@ -7,6 +7,7 @@ mod link;
 mod membership;
 mod metrics;
 mod session;
+mod standing;
 mod traced;
 
 use std::sync::Arc;

@@ -9,16 +9,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use provost_model::id::{BootId, SessionId};
+use provost_model::id::SessionId;
 use provost_model::record::SnapshotReason;
 use provost_model::{ClusterId, Code, Digest};
-use provost_proto::heartbeat::{CapabilityHealth, Health, Heartbeat};
-use provost_proto::hello::{Hello, MAX_BLOBS_HELD};
 use provost_proto::session::{Ack, Assignment, BundleAnswer, Resume, Welcome};
 use provost_proto::status::Refusal;
 use provost_proto::v1::agent_message::Message as ToHub;
 use provost_proto::v1::hub_message::Message as FromHub;
-use provost_proto::{PROTOCOL_VERSION, batch, envelope, hello, v1};
+use provost_proto::{batch, envelope, hello, v1};
 use provost_runtime::backoff::jittered;
 use provost_trust::Envelope;
 use provost_trust::assignment::Nonce;
@@ -321,37 +319,13 @@ impl Session<'_> {
     }
 
     async fn heartbeat(&mut self) -> Result<(), Refusal> {
-        let position = self.uplink.chain.position().borrow().clone();
-        let health = self.uplink.capabilities();
-        let digest = health.digest();
-        let changed = self.health_sent != Some(digest);
-        let clock = &self.uplink.clock;
-        let wall_ms = clock.wall_ms();
-        let age_ms = position.oldest_wall_ms.map_or(0, |oldest| wall_ms.saturating_sub(oldest));
-        let heartbeat = Heartbeat {
-            cluster: self.cluster,
-            instance: self.uplink.membership.identity().instance,
-            session: self.id,
-            epoch: position.epoch,
-            last_seq: position.last_seq,
-            head: position.head,
-            acked_seq: position.acked_seq,
-            spool_records: position.records,
-            spool_bytes: position.bytes,
-            spool_oldest_age_ms: u64::try_from(age_ms).unwrap_or(0),
-            trust_state: self.uplink.trust.digest(),
-            wall_ms,
-            monotonic_ms: clock.monotonic_ms(),
-            boot: BootId::from_bytes(clock.boot()),
-            health_digest: Some(digest),
-            health: changed.then_some(health),
-        };
+        let heartbeat = self.uplink.heartbeat(self.cluster, self.id, self.health_sent);
         let payload = provost_proto::heartbeat::encode(&heartbeat);
         let envelope = envelope::encode(self.signed(payload_type::HEARTBEAT, payload));
         send(&self.out, ToHub::Heartbeat(v1::Heartbeat { envelope })).await?;
-        self.health_sent = Some(digest);
+        self.health_sent = heartbeat.health_digest;
         self.uplink.metrics.heartbeats.increment();
-        self.uplink.heartbeat_sent(wall_ms);
+        self.uplink.heartbeat_sent(heartbeat.wall_ms);
         Ok(())
     }
 
@@ -364,45 +338,6 @@ impl Session<'_> {
         let never = Duration::from_secs(30 * 86_400);
         let due = self.uplink.membership.renew_in().unwrap_or(never).min(never);
         Instant::now() + jittered(due, 0.1)
-    }
-}
-
-impl Uplink {
-    fn hello(&self, nonce: [u8; 32]) -> Hello {
-        let position = self.chain.position().borrow().clone();
-        let active = self.bundles.borrow().active.clone();
-        let blobs_held = self.store.blobs(MAX_BLOBS_HELD).unwrap_or_default();
-        Hello {
-            protocol_version: PROTOCOL_VERSION,
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: vec!["bundles".to_owned(), "audit".to_owned()],
-            payload_types: payload_type::ALL.iter().map(ToString::to_string).collect(),
-            instance: self.membership.identity().instance,
-            nonce,
-            root_version: self.trust.root_version(),
-            epoch: position.epoch,
-            last_seq: position.last_seq,
-            head: position.head,
-            acked_seq: position.acked_seq,
-            first_held_seq: position.first_held_seq,
-            bundle: active.map(|active| active.manifest),
-            config: Some(self.config_digest),
-            wall_ms: self.clock.wall_ms(),
-            server_version: self.server_version.clone(),
-            node_versions: self.node_versions.clone(),
-            blobs_held,
-        }
-    }
-
-    fn capabilities(&self) -> Health {
-        let parts =
-            self.health.parts().into_iter().filter(|(name, _)| !matches!(*name, "hub" | "bundle"));
-        let capability = |(name, part): (&str, provost_runtime::admin::Part)| CapabilityHealth {
-            capability: name.to_owned(),
-            healthy: part.healthy,
-            detail: part.detail.chars().take(200).collect(),
-        };
-        Health { capabilities: parts.map(capability).collect(), webhook: None }
     }
 }
 
