@@ -40,6 +40,8 @@ pub struct Site {
 
 /// What is wrong with an object: subject, policy, fingerprint.
 pub type Findings = BTreeSet<(String, String, String)>;
+/// Verdicts by outcome, where there are any.
+type Counts = BTreeMap<String, u64>;
 
 impl Fleet {
     /// A hub with these policies of the library published as version 1.
@@ -271,30 +273,45 @@ impl Fleet {
         named(rows["findings"].as_array().expect("findings"))
     }
 
-    /// What a scan of the site's manifests says now.
-    #[must_use]
-    pub fn scanned(&self, site: &Site) -> Findings {
+    /// How many verdicts of the site the hub's roll-up counts.
+    fn counted(&self, site: &Site) -> Counts {
+        let clusters = self.get(&format!("/api/v1/clusters?name={}", site.name));
+        let rows = clusters["items"].as_array().expect("clusters");
+        let row = rows.iter().find(|row| row["name"] == site.name.as_str());
+        let states = row.and_then(|row| row["states"].as_object());
+        let states = states.into_iter().flatten();
+        let states = states.map(|(state, count)| (state.clone(), count.as_u64().unwrap_or(0)));
+        states.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// What a scan of the site's manifests says now, and how many verdicts it comes to.
+    fn scanned(&self, site: &Site) -> (Findings, Counts) {
         let manifests = site.manifests();
         let folder = manifests.to_str().expect("UTF-8");
         let output = self.try_provost(&["scan", "--policy", "policies", "-o", "json", folder]);
         let rows: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        named(rows["findings"].as_array().expect("findings"))
+        let mut counts = Counts::new();
+        for row in rows["verdicts"].as_array().expect("verdicts") {
+            *counts.entry(row["outcome"].as_str().expect("text").to_owned()).or_default() += 1;
+        }
+        (named(rows["findings"].as_array().expect("findings")), counts)
     }
 
-    /// Waits until the hub shows of the site exactly what a scan of its manifests says.
+    /// Waits until the hub shows of the site exactly what a scan of its manifests says: the same findings, and as many
+    /// verdicts of each outcome in its roll-up.
     ///
     /// # Panics
     /// When it never does.
     pub fn exact(&self, site: &Site) {
-        let scanned = self.scanned(site);
+        let (scanned, expected) = self.scanned(site);
         until("the hub shows what a scan says", LIMIT, || {
-            let shown = self.shown(site);
+            let (shown, counted) = (self.shown(site), self.counted(site));
             let missing: Vec<_> = scanned.difference(&shown).take(3).collect();
             let invented: Vec<_> = shown.difference(&scanned).take(3).collect();
-            match (missing.is_empty(), invented.is_empty()) {
-                (true, true) => Ok(()),
+            match (missing.is_empty(), invented.is_empty(), counted == expected) {
+                (true, true, true) => Ok(()),
                 _ => Err(format!(
-                    "missing {missing:?}, invented {invented:?}\n{}\n{}",
+                    "missing {missing:?}, invented {invented:?}, {counted:?} of {expected:?}\n{}\n{}",
                     site.last(),
                     self.hub.last_words()
                 )),

@@ -13,9 +13,11 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 
 const PODS: u32 = 12;
+/// Of so many changes one is a removal.
+const REMOVED_OF: u32 = 5;
 pub const POLICIES: &[&str] = &["host-network", "memory-limit"];
 
-/// Changes the manifests of a site all the time, until it is stopped.
+/// Writes and removes manifests of a site all the time, until it is stopped.
 pub struct Load {
     stop: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
@@ -30,8 +32,14 @@ impl Load {
             let mut dice = StdRng::seed_from_u64(seed);
             while !asked.load(Ordering::SeqCst) {
                 let name = format!("pod-{}", dice.random_range(0..PODS));
-                std::fs::write(&hidden, pod(&name, dice.random())).unwrap();
-                std::fs::rename(&hidden, manifests.join(format!("{name}.yaml"))).unwrap();
+                let path = manifests.join(format!("{name}.yaml"));
+                if dice.random_ratio(1, REMOVED_OF) {
+                    // It may not be there.
+                    let _ = std::fs::remove_file(path);
+                } else {
+                    std::fs::write(&hidden, pod(&name, dice.random())).unwrap();
+                    std::fs::rename(&hidden, path).unwrap();
+                }
                 pause(Duration::from_millis(dice.random_range(1..40)));
             }
         });
@@ -55,10 +63,12 @@ pub fn dice(test: &str) -> (StdRng, u64) {
     (StdRng::seed_from_u64(seed), seed)
 }
 
-/// What must hold after any crash: the hub shows what the manifests say, the evidence verifies from the first
+/// What must hold after any crash: the hub shows what the manifests say, finding by finding and in its numbers, the evidence verifies from the first
 /// record to the last, and what was acknowledged before is in it.
 pub fn whole(fleet: &Fleet, site: &Site, acknowledged: u64) -> Value {
     fleet.exact(site);
+    let rollup = fleet.get("/api/v1/fleet");
+    assert_eq!(rollup["openFindings"], fleet.shown(site).len(), "{rollup}");
     let last = fleet.settled(site);
     assert!(last >= acknowledged, "{acknowledged} was acknowledged, {last} is the last");
     let (report, holds) = fleet.evidence();
