@@ -258,6 +258,9 @@ impl Bundles {
         let active = Active::of(self.in_force.as_ref());
         if active.is_some_and(|active| active.manifest == assignment.digest) {
             let (manifest, version) = (assignment.digest, assignment.version);
+            if self.store.active()?.is_none() {
+                self.store.activate(manifest, root.version())?;
+            }
             return Ok(Some(BundleAnswer::Active { manifest, version }));
         }
         let envelope = self.manifest_envelope(offer, &assignment)?;

@@ -206,13 +206,7 @@ impl Fleet {
     /// What `provost-agent status` says; null where there is no agent's data.
     #[must_use]
     pub fn status(&self, site: &Site) -> Value {
-        let data = site.folder.join("data");
-        let output = Command::new(program("provost-agent"))
-            .args(["status", "-o", "json", "--data-dir"])
-            .arg(data)
-            .output()
-            .expect("provost-agent runs");
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+        status_of(&site.data())
     }
 
     /// The whole answer of the hub's `/readyz`.
@@ -377,6 +371,20 @@ impl Site {
     fn last(&self) -> String {
         format!("the agent's last words:\n{}", self.agent.last_words())
     }
+}
+
+/// What `provost-agent status` says of a data folder; null where there is no agent's data.
+///
+/// # Panics
+/// When the program cannot be started.
+#[must_use]
+pub fn status_of(data: &Path) -> Value {
+    let output = Command::new(program("provost-agent"))
+        .args(["status", "-o", "json", "--data-dir"])
+        .arg(data)
+        .output()
+        .expect("provost-agent runs");
+    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
 }
 
 /// A pod that breaks `host-network` or does not.

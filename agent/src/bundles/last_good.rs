@@ -19,16 +19,20 @@ impl Bundles {
         &mut self,
         cluster: Option<ClusterId>,
     ) -> anyhow::Result<Vec<Damage>> {
-        let (digests, damage) = match self.store.pointer()? {
+        let pointer = self.store.pointer()?;
+        let in_order = pointer.is_ok();
+        let (digests, damage) = match pointer {
             Ok(pointer) => {
                 let before = pointer.before.iter().copied();
                 (std::iter::once(pointer.manifest).chain(before).collect(), None)
             }
-            Err(None) => return Ok(Vec::new()),
+            // None is there before the first bundle, and after one that was set aside.
             Err(damage) => (self.store.manifests()?, damage),
         };
-        let in_order = damage.is_none();
         let mut damages: Vec<Damage> = damage.into_iter().collect();
+        if digests.is_empty() {
+            return Ok(damages);
+        }
         let mut manifests = self.reverify(&digests, &mut damages)?;
         for manifest in &manifests {
             self.trust.recall(manifest);

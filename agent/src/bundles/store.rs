@@ -85,11 +85,10 @@ impl Store {
 
     /// Points to a bundle whose manifest and blobs are all here; drops what nobody points to.
     pub fn activate(&self, manifest: Digest, root_version: u64) -> Result<(), Error> {
-        let mut before = Vec::new();
-        if let Some(last) = self.active()? {
-            before = last.before;
-            before.insert(0, last.manifest);
-        }
+        let mut before = match self.active()? {
+            Some(last) => std::iter::once(last.manifest).chain(last.before).collect(),
+            None => self.newest_first()?,
+        };
         before.retain(|digest| *digest != manifest);
         before.truncate(KEPT_BEFORE);
         let pointer = Pointer { version: FORMAT_VERSION, manifest, root_version, before };
@@ -100,6 +99,18 @@ impl Store {
             tracing::warn!(%error, path = %error.path.display(), "old bundles were not cleaned up");
         }
         Ok(())
+    }
+
+    /// Digests of all manifests that can be read.
+    fn newest_first(&self) -> Result<Vec<Digest>, Error> {
+        let mut held = Vec::new();
+        for digest in self.manifests()? {
+            let envelope = self.manifest(&digest)?;
+            let manifest = envelope.and_then(|found| PolicyManifest::parse(&found.payload).ok());
+            held.extend(manifest.map(|manifest| (manifest.version, digest)));
+        }
+        held.sort_unstable_by_key(|(version, _)| std::cmp::Reverse(*version));
+        Ok(held.into_iter().map(|(_, digest)| digest).collect())
     }
 
     pub fn keep_manifest(&self, envelope: &Envelope) -> Result<(), Error> {

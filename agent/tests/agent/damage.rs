@@ -154,7 +154,8 @@ async fn a_torn_bundle_is_set_aside_and_fetched_again() {
     }
 }
 
-/// Which bundle was in force is in one small file: without it, it is the newest that was.
+/// Which bundle was in force is in one small file: without it, it is the newest that was, at this start and at every
+/// other one without a hub; the hub's word about that bundle brings the file back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_pointer_costs_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -167,13 +168,22 @@ async fn a_damaged_pointer_costs_nothing() {
         fs::write(&path, damaged).unwrap();
         let agent = start_over_damage(folder.path(), &hub, "bundles/active.json").await;
         agent.active(2).await;
-        publish(&hub, 2);
         agent.stop().await;
+        hub.set(|state| state.assign = None);
+        assert!(!path.exists());
+        let agent = Running::start(folder.path(), None, hub.clock.clone()).await;
+        agent.active(2).await;
+        hub.set(|state| state.answers.clear());
+        publish(&hub, 2);
+        let is_active = |answer: &BundleAnswer| matches!(answer, BundleAnswer::Active { .. });
+        hub.wait("its word", |state| state.answers.iter().any(is_active)).await;
+        agent.stop().await;
+        hub.set(|state| state.assign = None);
+        assert_eq!(fs::read_to_string(&path).unwrap(), good, "it points where it did");
     }
     let agent = Running::start(folder.path(), None, hub.clock.clone()).await;
     publish(&hub, 3);
     agent.active(3).await;
-    assert!(path.is_file());
     agent.stop().await;
 }
 

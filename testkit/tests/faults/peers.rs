@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use provost_runtime::pki::{Ca, TlsKey, Usage, Validity};
 use provost_runtime::tls::install_crypto_provider;
-use provost_testkit::processes::{Daemon, Fleet, LIMIT, Site, pod};
+use provost_testkit::processes::{Daemon, Fleet, LIMIT, Site, pod, status_of};
 use provost_testkit::wait::until;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::load::{POLICIES, no_gap, whole, whole_after_first};
+use crate::load::{POLICIES, detail, no_gap, whole, whole_after_first};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -140,7 +140,7 @@ impl ServerCertVerifier for Anyone {
 
 fn agents_port(fleet: &Fleet) -> SocketAddr {
     let text = std::fs::read(fleet.path("hub/addresses.json")).unwrap();
-    let addresses: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let addresses: Value = serde_json::from_slice(&text).unwrap();
     addresses["agents"].as_str().unwrap().parse().unwrap()
 }
 
@@ -256,29 +256,74 @@ fn an_impostor_hears_nothing() {
     no_gap(&fleet, &site, &report);
 }
 
-/// Scenario: the data folder is copied and a second agent runs on the copy, so that two speak with one identity.
-/// Guarantee: the newest session wins and CLONE_SUSPECTED is shown; what was acknowledged before stays, and the chain of
-/// whoever goes on verifies: nobody's record takes the place of another's.
+/// Scenario: the data folder is copied and a second agent runs on the copy, so that two speak with one identity; then the
+/// copy is taken away and the operator lifts what was held back. Guarantee: the newest session wins and CLONE_SUSPECTED
+/// is shown; whatever was acknowledged to either stays, under one chain for each epoch; the one that is left comes back
+/// to exact numbers, and what it had not delivered before is declared.
 #[test]
 fn two_agents_of_one_identity_are_shown() {
     let fleet = Fleet::start(POLICIES);
     let site = fleet.enrol("edge-1", json!({}));
     site.write("web.yaml", &pod("web", true));
-    let before = whole_after_first(&fleet, &site);
-    let copy = twin(&fleet, &site);
-    let code = until("the clone is shown", LIMIT, || {
+    whole_after_first(&fleet, &site);
+    let mut acknowledged = acked(&fleet.status(&site));
+    let mut copy = twin(&fleet, &site);
+    until("the clone is shown", LIMIT, || {
         let alarms = fleet.alarms(&site);
-        let codes = alarms.iter().filter_map(|alarm| alarm["code"].as_str());
-        let found = codes.into_iter().find(|code| *code == "CLONE_SUSPECTED");
-        found.map(str::to_owned).ok_or_else(|| format!("{alarms:?}"))
+        let is_shown = alarms.iter().any(|alarm| alarm["code"] == "CLONE_SUSPECTED");
+        if is_shown { Ok(()) } else { Err(format!("{alarms:?}")) }
     });
-    assert_eq!(code, "CLONE_SUSPECTED");
-    drop(copy);
-    let (report, holds) = fleet.evidence();
-    assert!(holds, "{report:#}");
-    let records = report["clusters"][0]["records"].as_u64().unwrap_or(0);
-    assert!(records >= before, "{before} were acknowledged: {report:#}");
-    assert_eq!(report["clusters"][0]["elided"], 0, "{report:#}");
+    for daemon in [&site.agent, &copy] {
+        until("each loses its session to the other", LIMIT, || {
+            let log = daemon.log();
+            let lost = log.contains("a newer session of this instance took over");
+            if lost { Ok(()) } else { Err(log) }
+        });
+    }
+    site.write("both.yaml", &pod("both", true));
+    for data in [site.data(), fleet.path("twin")] {
+        acknowledged = acknowledged.max(until("each has recorded it", LIMIT, || {
+            let status = status_of(&data);
+            let last = status["spool"]["lastSeq"].as_u64();
+            if last > Some(0) { Ok(acked(&status)) } else { Err(status.to_string()) }
+        }));
+    }
+    copy.kill();
+    until("what is left has delivered everything", LIMIT, || {
+        release(&fleet, &site);
+        let status = fleet.status(&site);
+        let spool = &status["spool"];
+        let is_over = status["link"]["connected"] == true && spool["unacknowledged"] == 0;
+        if is_over { Ok(()) } else { Err(status.to_string()) }
+    });
+    fleet.exact(&site);
+    let report = until("its own heartbeat is the last one", LIMIT, || match fleet.evidence() {
+        (report, true) => Ok(report),
+        (report, false) => Err(report.to_string()),
+    });
+    let cluster = &report["clusters"][0];
+    assert_eq!(cluster["elided"], 0, "{report:#}");
+    let chains = cluster["chains"].as_array().unwrap();
+    let (epoch, seq) = acknowledged;
+    let kept = chains.iter().find(|chain| chain["epoch"] == epoch);
+    assert!(kept.is_some_and(|chain| chain["lastSeq"].as_u64() >= Some(seq)), "{report:#}");
+    let said = detail(&fleet, &site)["events"].to_string();
+    assert!(chains.len() == 1 || said.contains("were not acknowledged"), "{said}");
+}
+
+/// Epoch and number of the last record that the hub acknowledged.
+fn acked(status: &Value) -> (u64, u64) {
+    let number = |key: &str| status["spool"][key].as_u64().unwrap_or(0);
+    (number("epoch"), number("ackedSeq"))
+}
+
+/// What an operator does once the copy is gone.
+fn release(fleet: &Fleet, site: &Site) {
+    let alarms = fleet.alarms(site);
+    let held = alarms.iter().find(|alarm| alarm["code"] == "FORK" && alarm.get("resolved").is_none());
+    if let Some(instance) = held.and_then(|alarm| alarm["instance"].as_str()) {
+        fleet.provost(&["fleet", "release", "--instance", instance, &site.name]);
+    }
 }
 
 /// Another agent over a copy of the site's data, by the same link.
@@ -287,7 +332,7 @@ fn twin(fleet: &Fleet, site: &Site) -> Daemon {
     let copied = std::process::Command::new("cp").arg("-a").arg(site.data()).arg(&folder).status();
     assert!(copied.unwrap().success());
     let text = std::fs::read(site.agent.config()).unwrap();
-    let mut settings: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let mut settings: Value = serde_json::from_slice(&text).unwrap();
     settings["data_dir"] = json!(folder);
     let mut daemon = Daemon::new("provost-agent", &folder, &settings);
     daemon.start();
