@@ -200,7 +200,8 @@ fn torn_files_cost_no_more_than_is_declared() {
         until("the change is recorded", LIMIT, || {
             let status = fleet.status(&site);
             let spool = &status["spool"];
-            let is_waiting = number(spool, "unacknowledged") + counts * number(spool, "pending") > 0;
+            let is_waiting =
+                number(spool, "unacknowledged") + counts * number(spool, "pending") > 0;
             if is_waiting { Ok(()) } else { Err(status.to_string()) }
         });
         site.agent.kill();
@@ -237,7 +238,8 @@ fn in_force(fleet: &Fleet, site: &mut Site, version: u64) -> Value {
 
 /// Cuts a file to half of its length: this one, or that of a folder which was written last.
 fn tear(place: &Path) -> PathBuf {
-    let (length, path) = if place.is_dir() { newest(place) } else { (size(place), place.to_owned()) };
+    let (length, path) =
+        if place.is_dir() { newest(place) } else { (size(place), place.to_owned()) };
     fs::File::options().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
     path
 }

@@ -320,7 +320,8 @@ fn acked(status: &Value) -> (u64, u64) {
 /// What an operator does once the copy is gone.
 fn release(fleet: &Fleet, site: &Site) {
     let alarms = fleet.alarms(site);
-    let held = alarms.iter().find(|alarm| alarm["code"] == "FORK" && alarm.get("resolved").is_none());
+    let held =
+        alarms.iter().find(|alarm| alarm["code"] == "FORK" && alarm.get("resolved").is_none());
     if let Some(instance) = held.and_then(|alarm| alarm["instance"].as_str()) {
         fleet.provost(&["fleet", "release", "--instance", instance, &site.name]);
     }
