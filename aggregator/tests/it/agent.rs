@@ -37,6 +37,8 @@ pub struct Agent {
     pub cluster: Option<ClusterId>,
     pub join_counter: u64,
     pub root: Digest,
+    /// Bytes of a stream that it takes without reading them; none: as many as HTTP/2 has by default.
+    pub window: Option<u32>,
     slot: CertificateSlot,
     connector: Connector,
     url: provost_runtime::tls::HubUrl,
@@ -65,6 +67,7 @@ impl Agent {
             cluster: None,
             join_counter: 0,
             root,
+            window: None,
             slot,
             connector,
             url: hub.hub.agent_urls()[0].parse().unwrap(),
@@ -84,7 +87,7 @@ impl Agent {
             std::future::ready(stream.ok_or_else(|| std::io::Error::other("the connection ended")))
         });
         let endpoint = Endpoint::from_static("http://hub");
-        endpoint.connect_with_connector(take).await.unwrap()
+        endpoint.initial_stream_window_size(self.window).connect_with_connector(take).await.unwrap()
     }
 
     pub async fn enrol(&mut self, secret: &str) -> Result<Answer, status::Refusal> {
