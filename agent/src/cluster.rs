@@ -229,6 +229,7 @@ struct Progress {
     not_served: Vec<Unavailable>,
     forbidden: BTreeSet<(String, String)>,
     broken: BTreeSet<(String, String)>,
+    /// It was said that every kind is listed, and which cannot be.
     complete: bool,
 }
 
@@ -249,8 +250,11 @@ impl Progress {
         match state {
             KindState::Listed(key) => {
                 self.waiting.remove(&key);
-                self.forbidden.remove(&key);
                 self.broken.remove(&key);
+                // Somebody let the agent in: what cannot be evaluated is another list now.
+                if self.forbidden.remove(&key) {
+                    self.complete = false;
+                }
             }
             KindState::Forbidden(key) => {
                 self.waiting.remove(&key);
@@ -281,5 +285,51 @@ impl Progress {
         });
         let unavailable = self.not_served.iter().cloned().chain(forbidden).collect();
         let _ = round.changes.send(Change::Complete { set: round.set, unavailable }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(kind: &str) -> (String, String) {
+        (String::new(), kind.to_owned())
+    }
+
+    /// Scenario: the agent may not read a kind, and later somebody lets it. Guarantee: what cannot be evaluated is said again, without
+    /// that kind; nothing is said again for what was listed all along.
+    #[tokio::test]
+    async fn a_kind_that_is_let_in_later_is_said_to_be() {
+        provost_runtime::tls::install_crypto_provider();
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = Client::try_from(nowhere).unwrap();
+        let (changes, mut said) = mpsc::channel(64);
+        let round = Round { client: &client, changes: &changes, set: Digest::of(b"set") };
+        let mut progress = Progress {
+            waiting: [key("Pod"), key("Secret")].into(),
+            not_served: Vec::new(),
+            forbidden: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            complete: false,
+        };
+        for state in [
+            KindState::Listed(key("Pod")),
+            KindState::Forbidden(key("Secret")),
+            KindState::Forbidden(key("Secret")),
+            KindState::Listed(key("Pod")),
+            KindState::Listed(key("Secret")),
+            KindState::Listed(key("Secret")),
+        ] {
+            progress.note(state);
+            progress.tell(&round).await;
+        }
+        drop(changes);
+        let mut complete = Vec::new();
+        while let Some(change) = said.recv().await {
+            if let Change::Complete { unavailable, .. } = change {
+                complete.push(unavailable.into_iter().map(|u| u.kind).collect::<Vec<_>>());
+            }
+        }
+        assert_eq!(complete, [vec!["Secret".to_owned()], Vec::new()]);
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use provost_model::Digest;
 use provost_proto::token::Token;
 use provost_runtime::config::{self, Error, Overrides, rule};
-use provost_runtime::telemetry;
 use provost_runtime::tls::{BadProxy, HubUrl, Proxy};
+use provost_runtime::{pki, telemetry};
+use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -250,12 +251,17 @@ fn read_proxy(text: &str, ca_file: Option<&Path>) -> Result<Option<Proxy>, Error
     let Some(proxy) = proxy.filter(Proxy::is_tls) else {
         return Err(unusable("it is for a proxy that is reached by https://".to_owned()));
     };
+    Ok(Some(proxy.with_roots(certificates(path).map_err(unusable)?)))
+}
+
+/// Of a PEM file that a setting names, or what is wrong with it.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let unusable = |what: String| format!("cannot use {}: {what}", path.display());
     let read = crate::disk::read_optional(path, MAX_CA_FILE_BYTES);
     let pem = read.map_err(|error| unusable(error.to_string()))?;
-    let pem = pem.ok_or_else(|| unusable(format!("there is no file {}", path.display())))?;
-    let roots = provost_runtime::pki::certificates_from_pem(&String::from_utf8_lossy(&pem))
-        .map_err(|error| unusable(error.to_string()))?;
-    Ok(Some(proxy.with_roots(roots)))
+    let pem = pem.ok_or_else(|| unusable("there is no such file".to_owned()))?;
+    pki::certificates_from_pem(&String::from_utf8_lossy(&pem))
+        .map_err(|error| unusable(error.to_string()))
 }
 
 fn check_source(source: &Source) -> Result<(), Error> {

@@ -4,15 +4,11 @@
 use std::path::Path;
 
 use provost_runtime::config::{Error, rule};
-use provost_runtime::{admin, pki, tls};
+use provost_runtime::{admin, tls};
 use tokio::net::TcpListener;
 
 use crate::cluster;
 use crate::config::{self, Config, Manifests, Source};
-use crate::disk;
-
-/// More than any list of CAs needs.
-const MAX_CA_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Bound listeners.
 #[derive(Debug)]
@@ -81,14 +77,8 @@ async fn check_kubeconfig(config: &Config) -> Result<(), Error> {
 /// A file that cannot be used is an error: to go on without it would let anybody ask.
 fn clients(ca_file: Option<&Path>) -> Result<tls::Clients, Error> {
     let Some(path) = ca_file else { return Ok(tls::Clients::Anonymous) };
-    let unusable = |what: String| {
-        rule("admission.client_ca_file", format!("cannot use {}: {what}", path.display()))
-    };
-    let read = disk::read_optional(path, MAX_CA_FILE_BYTES);
-    let pem = read.map_err(|error| unusable(error.to_string()))?;
-    let pem = pem.ok_or_else(|| unusable("there is no such file".to_owned()))?;
-    let roots = pki::certificates_from_pem(&String::from_utf8_lossy(&pem))
-        .map_err(|error| unusable(error.to_string()))?;
+    let roots =
+        config::certificates(path).map_err(|what| rule("admission.client_ca_file", what))?;
     Ok(tls::Clients::Ca { roots })
 }
 
