@@ -202,7 +202,8 @@ impl Store {
         disk::rename(&from, &to).map_err(at(&to))
     }
 
-    /// Removes manifests and blobs that the pointer does not reach.
+    /// Removes manifests and blobs that the pointer does not reach, and what was fetched in part: of a bundle that never came
+    /// into force, as all files of this one are whole.
     fn collect(&self, pointer: &Pointer) -> Result<(), Error> {
         let kept: Vec<Digest> = pointer.before.iter().copied().chain([pointer.manifest]).collect();
         let mut blobs = BTreeSet::new();
@@ -213,7 +214,8 @@ impl Store {
             }
         }
         let manifests: BTreeSet<String> = kept.iter().map(|d| format!("{d}.dsse.json")).collect();
-        for (name, keep) in [("manifests", &manifests), ("blobs", &blobs)] {
+        let kept = [("manifests", &manifests), ("blobs", &blobs), ("partial", &BTreeSet::new())];
+        for (name, keep) in kept {
             let folder = self.folder.join(name);
             let surplus = |name: &String| !keep.contains(name) && !damage::is_aside(name);
             for name in names(&folder)?.into_iter().filter(surplus) {
@@ -273,6 +275,19 @@ mod tests {
         use std::os::unix::fs::MetadataExt as _;
         let meta = fs::metadata(path).unwrap();
         (meta.ctime(), meta.ctime_nsec())
+    }
+
+    /// Scenario: a bundle was being fetched when another one took its place. Guarantee: what was fetched of it goes once that one is
+    /// in force.
+    #[test]
+    fn what_was_fetched_in_part_does_not_stay_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let blob = Digest::of(b"of another bundle");
+        store.append_partial(&blob, b"half").unwrap();
+        assert_eq!(store.partial(&blob).unwrap(), b"half");
+        store.activate(Digest::of(b"manifest"), 1).unwrap();
+        assert!(names(&folder.path().join("partial")).unwrap().is_empty());
     }
 
     /// A disk that damages one file after the other: the newest few are kept, and nothing else goes.
