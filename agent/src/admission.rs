@@ -164,6 +164,7 @@ impl Admission {
             return Decision::let_through();
         };
         traced::about(span, || review.resource());
+        let begun = self.clock.monotonic();
         let set = self.sets.borrow().clone();
         let evaluate = trace::span("evaluate").child_of(span);
         let verdicts = self.verdicts(&set, &review).await;
@@ -173,8 +174,10 @@ impl Admission {
             return decision;
         }
         if let Some(reporter) = &self.reporter {
-            let taken = if self.records.take(self.clock.monotonic()) {
-                reporter.admission(record::of(&set, &review, &context, &decision), span)
+            let now = self.clock.monotonic();
+            let taken = if self.records.take(now) {
+                let took = now.saturating_sub(begun);
+                reporter.admission(record::of(&set, &review, &context, &decision, took), span)
             } else {
                 Err(reporter.admission_lost())
             };

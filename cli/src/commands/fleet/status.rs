@@ -111,14 +111,27 @@ fn judge_cluster(detail: &Value) -> Exit {
         .pointer("/cluster/open")
         .and_then(Value::as_object)
         .map_or(0, |open| open.values().filter_map(Value::as_u64).sum());
-    if !fresh || !list(detail, "/impaired").is_empty() || count(detail, "/cluster/states/error") > 0
-    {
+    let is_whole = fresh
+        && !text(detail, "/cluster/snapshot").is_empty()
+        && list(detail, "/impaired").is_empty()
+        && undeclared_gaps(detail) == 0
+        && count(detail, "/cluster/states/error") == 0;
+    if !is_whole {
         Exit::Incomplete
     } else if open > 0 {
         Exit::Violations
     } else {
         Exit::Clean
     }
+}
+
+/// Of a cluster; those that something resolved since are no matter.
+fn undeclared_gaps(detail: &Value) -> usize {
+    let is_open = |gap: &&Value| {
+        gap.pointer("/declared").and_then(Value::as_bool) == Some(false)
+            && gap.get("resolved").is_none()
+    };
+    list(detail, "/gaps").iter().filter(is_open).count()
 }
 
 fn print_fleet(fleet: &Value) {
@@ -210,8 +223,16 @@ fn print_cluster(detail: &Value) {
         plain(text(cluster, "/agentVersion")),
     );
     print_states(cluster);
+    let unknown = |what: &str| println!("{} {what}", paint(Style::Red, "not everything is known"));
     for part in list(detail, "/impaired") {
-        println!("{} {}", paint(Style::Red, "not everything is known"), unwell(part));
+        unknown(&unwell(part));
+    }
+    if text(cluster, "/snapshot").is_empty() {
+        unknown("it has not reported whole yet");
+    }
+    match undeclared_gaps(detail) {
+        0 => {}
+        gaps => unknown(&format!("records are missing in {gaps} places, undeclared")),
     }
     for alarm in list(detail, "/alarms") {
         if alarm.get("resolved").is_none() {
@@ -258,13 +279,25 @@ mod tests {
 
     #[test]
     fn a_stale_cluster_is_never_clean() {
-        let cluster =
-            |fresh: bool, high: u64| json!({"cluster": {"fresh": fresh, "open": {"high": high}}});
+        let snapshot = "2026-11-22T05:00:00Z";
+        let cluster = |fresh: bool, high: u64| json!({"cluster": {"fresh": fresh, "snapshot": snapshot, "open": {"high": high}}});
         assert_eq!(judge_cluster(&cluster(true, 0)), Exit::Clean);
         assert_eq!(judge_cluster(&cluster(true, 1)), Exit::Violations);
         assert_eq!(judge_cluster(&cluster(false, 0)), Exit::Incomplete);
         let mut blind = cluster(true, 0);
         blind["impaired"] = json!([{"capability": "spool", "healthy": false, "detail": "full"}]);
         assert_eq!(judge_cluster(&blind), Exit::Incomplete);
+        let mut partial = cluster(true, 0);
+        partial["cluster"].as_object_mut().unwrap().remove("snapshot");
+        assert_eq!(judge_cluster(&partial), Exit::Incomplete, "the fleet's status says so, too");
+        for (gap, expected) in [
+            (json!({"declared": false}), Exit::Incomplete),
+            (json!({"declared": false, "resolved": snapshot}), Exit::Clean),
+            (json!({"declared": true}), Exit::Clean),
+        ] {
+            let mut gapped = cluster(true, 0);
+            gapped["gaps"] = json!([gap]);
+            assert_eq!(judge_cluster(&gapped), expected, "{gap}");
+        }
     }
 }
