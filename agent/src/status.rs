@@ -74,8 +74,11 @@ pub struct BundleStatus {
     pub channel: String,
     pub version: u64,
     pub manifest: String,
-    pub policies: usize,
-    pub bindings: usize,
+    /// In force; missing where the agent does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bindings: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,8 +147,8 @@ impl Board {
                 channel: active.channel,
                 version: active.version,
                 manifest: active.manifest.to_string(),
-                policies: active.policies,
-                bindings: active.bindings,
+                policies: Some(active.policies),
+                bindings: Some(active.bindings),
             }),
             refused: view.last_refusal.map(|last| RefusedStatus {
                 version: last.version,
@@ -190,8 +193,8 @@ pub fn from_data_folder(data_dir: &Path) -> anyhow::Result<Option<Status>> {
         channel: manifest.channel,
         version: manifest.version,
         manifest: digest.to_string(),
-        policies: 0,
-        bindings: 0,
+        policies: None,
+        bindings: None,
     });
     let link = LinkStatus {
         problem: "the agent does not run".to_owned(),
@@ -274,12 +277,10 @@ impl Status {
         let bundle = self.bundle.as_ref().map_or_else(
             || "none".to_owned(),
             |b| {
-                format!(
-                    "{} version {} ({})",
-                    b.channel,
-                    b.version,
-                    b.manifest.get(..12).unwrap_or("")
-                )
+                let manifest = b.manifest.get(..12).unwrap_or("");
+                let policies = b.policies.map(|number| format!(", {number} policies"));
+                let policies = policies.unwrap_or_default();
+                format!("{} version {} ({manifest}){policies}", b.channel, b.version)
             },
         );
         line("Bundle", bundle);

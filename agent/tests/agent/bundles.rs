@@ -92,7 +92,11 @@ async fn an_assigned_bundle_goes_into_force_and_survives_without_the_hub() {
     let agent = Running::start(folder.path(), None, hub.clock.clone()).await;
     agent.active(2).await;
     assert_eq!(agent.agent.sets.borrow().policy_set().entries.len(), 1);
+    assert_eq!(agent.status().bundle.unwrap().policies, Some(1));
     agent.stop().await;
+    let offline = provost_agent::status::from_data_folder(&folder.path().join("data")).unwrap();
+    let bundle = offline.unwrap().bundle.unwrap();
+    assert_eq!((bundle.version, bundle.policies), (2, None), "what is in force is not known then");
 }
 
 /// A key of the policy role is replaced: what it signed stays in force, also over a restart, but
