@@ -7,6 +7,7 @@ pub mod bundles;
 pub mod cluster_detail;
 pub mod clusters;
 pub mod cursor;
+pub mod enrol_tokens;
 pub mod evidence;
 pub mod findings;
 pub mod fleet;
@@ -66,8 +67,8 @@ pub fn mount(table: Table) -> Table {
             OPERATOR,
             clusters::release,
         )
-        .get("/api/v1/enrol-tokens", OPERATOR, tokens::list_enrol)
-        .post("/api/v1/enrol-tokens", OPERATOR, tokens::create_enrol)
+        .get("/api/v1/enrol-tokens", OPERATOR, enrol_tokens::list_enrol)
+        .post("/api/v1/enrol-tokens", OPERATOR, enrol_tokens::create_enrol)
         .post_large("/api/v1/bundles", OPERATOR, bundles::MAX_BODY_BYTES, bundles::publish)
         .get("/api/v1/tokens", ADMIN, tokens::list)
         .post("/api/v1/tokens", ADMIN, tokens::create)
