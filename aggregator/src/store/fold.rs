@@ -1,13 +1,14 @@
 //! How records change current state: pure, shared by every store.
 //!
-//! A store loads the subjects that a batch names, pushes the batch's items through a [`Fold`] in order, and writes what
+//! A store loads what a batch has [`named`], pushes the batch's items through a [`Fold`] in order, and writes what
 //! changed. Where [`Step::CloseUnseen`] comes back it writes first, loads what the snapshot did not see, hands that to
 //! [`Fold::close_unseen`], and goes on.
 //!
 //! Invariants: only verdict, removal and snapshot records change state; only a snapshot whose begin, statements and end
 //! all arrived closes what it did not see; a record that cannot be read in its policy set changes nothing and asks for a
-//! resync.
+//! resync; a subject ends only while it is in memory whole, and a verdict changes only while it is in memory.
 
+mod named;
 mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,21 +20,26 @@ use provost_model::record::{
 use provost_model::{Digest, Outcome, PolicySet, Record, RecordBody, Subject};
 use serde_json::json;
 
+pub use named::{Extent, Named, named};
+
 use super::batch::{Batch, EncodedPolicySet, Item, ItemBody};
 use super::current::{
     AdmissionRow, AdmissionVerdict, Changes, CurrentSubject, DeclaredGap, EventRow, GapCount,
     OpenSnapshot, Reason, SnapshotEnding, SubjectKey, Transition,
 };
 
-/// A subject before and after; both none is a subject that came and went.
+/// A subject before and after; both none is a subject that is not stored, or that came and went.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
     pub before: Option<CurrentSubject>,
     pub now: Option<CurrentSubject>,
+    /// Of both.
+    pub extent: Extent,
 }
 
 #[derive(Debug)]
 pub struct Fold {
+    /// Those that are loaded; whether any other is stored is not known.
     pub subjects: BTreeMap<SubjectKey, Entry>,
     pub snapshot: Option<OpenSnapshot>,
     pub changes: Changes,
@@ -51,6 +57,9 @@ pub struct Fold {
 #[must_use]
 pub enum Step {
     Next,
+    /// The item changed nothing yet: it takes this subject whole. The store writes what changed so far, loads the
+    /// subject and pushes the item again.
+    Load(SubjectKey),
     /// The snapshot of this id is complete.
     CloseUnseen {
         snapshot: String,
@@ -91,10 +100,18 @@ impl Fold {
         }
     }
 
-    /// Ends what the snapshot did not see: whole subjects, and single verdicts of subjects that it did see.
-    pub fn close_unseen(&mut self, snapshot: &str, seq: u64, valid_at_ms: i64) {
+    /// Ends what the snapshot did not see: whole subjects, and single verdicts of subjects that it did see. `stored`
+    /// are at least those subjects, whole, as they are after everything so far was written.
+    pub fn close_unseen(
+        &mut self,
+        stored: BTreeMap<SubjectKey, Entry>,
+        snapshot: &str,
+        seq: u64,
+        valid_at_ms: i64,
+    ) {
         let moment = Moment { seq, valid_at_ms, coalesced: 1 };
-        let keys: Vec<SubjectKey> = self.subjects.keys().cloned().collect();
+        let keys: Vec<SubjectKey> = stored.keys().cloned().collect();
+        self.subjects.extend(stored);
         for key in keys {
             let Some(subject) = self.subjects.get(&key).and_then(|entry| entry.now.as_ref()) else {
                 continue;
@@ -118,8 +135,10 @@ impl Fold {
     fn record(&mut self, record: &Record, policy_set: Option<&EncodedPolicySet>) -> Step {
         let header = &record.header;
         match &record.body {
-            RecordBody::Verdict(verdict) => self.verdict(header, verdict),
-            RecordBody::SubjectRemoved { subject, uid } => self.removed(header, subject, uid),
+            RecordBody::Verdict(verdict) => return self.verdict(header, verdict),
+            RecordBody::SubjectRemoved { subject, uid } => {
+                return self.removed(header, subject, uid);
+            }
             RecordBody::SnapshotBegin { id, reason } => self.begin(header, id.to_string(), *reason),
             RecordBody::SnapshotEnd(end) => return self.end(header, end),
             RecordBody::Admission(admission) => {
@@ -179,18 +198,21 @@ impl Fold {
         });
     }
 
-    fn removed(&mut self, header: &RecordHeader, subject: &Subject, uid: &str) {
+    fn removed(&mut self, header: &RecordHeader, subject: &Subject, uid: &str) -> Step {
         if !self.auditing {
-            return;
+            return Step::Next;
         }
         let key = SubjectKey::of(subject);
-        let Some(current) = self.subjects.get(&key).and_then(|entry| entry.now.as_ref()) else {
-            return;
+        let Some(Entry { now, extent: Extent::Whole, .. }) = self.subjects.get(&key) else {
+            return Step::Load(key);
         };
         // The removal of an earlier object of that name says nothing about this one.
-        if uid.is_empty() || current.uid.is_empty() || current.uid == uid {
+        let is_meant =
+            |now: &CurrentSubject| uid.is_empty() || now.uid.is_empty() || now.uid == uid;
+        if now.as_ref().is_some_and(is_meant) {
             self.end_subject(&key, Reason::Removed, Moment::of(header));
         }
+        Step::Next
     }
 
     fn begin(&mut self, header: &RecordHeader, id: String, reason: SnapshotReason) {
@@ -323,10 +345,11 @@ impl Fold {
         self.changes.alarms.push(("RECORD_INVALID", detail));
     }
 
+    /// Of a subject that is in memory whole: verdicts that are only stored would outlive it.
     fn end_subject(&mut self, key: &SubjectKey, reason: Reason, moment: Moment) {
-        let Some(current) = self.subjects.get(key).and_then(|entry| entry.now.as_ref()) else {
-            return;
-        };
+        let Some(entry) = self.subjects.get(key) else { return };
+        debug_assert_eq!(entry.extent, Extent::Whole, "{key:?} ends as far as it is in memory");
+        let Some(current) = &entry.now else { return };
         let bindings: Vec<_> = current.verdicts.keys().cloned().collect();
         for binding in bindings {
             self.end_verdict(key, &binding, reason, moment);
@@ -353,21 +376,6 @@ impl Moment {
     fn of(header: &RecordHeader) -> Self {
         Self { seq: header.seq, valid_at_ms: header.wall_ms, coalesced: header.coalesced }
     }
-}
-
-/// Every subject whose state the batch's records may change.
-#[must_use]
-pub fn subjects_of(batch: &Batch) -> Vec<SubjectKey> {
-    let mut keys: Vec<SubjectKey> = records(batch)
-        .filter_map(|record| match &record.body {
-            RecordBody::Verdict(verdict) => Some(SubjectKey::of(&verdict.subject)),
-            RecordBody::SubjectRemoved { subject, .. } => Some(SubjectKey::of(subject)),
-            _ => None,
-        })
-        .collect();
-    keys.sort();
-    keys.dedup();
-    keys
 }
 
 /// Every policy set that the batch's records point into.

@@ -3,21 +3,25 @@
 use std::collections::BTreeSet;
 
 use provost_model::record::{RecordHeader, ReportedVerdict, VerdictRecord};
-use provost_model::{Fingerprint, Outcome, PolicySetEntry};
+use provost_model::{Fingerprint, Outcome, PolicySet, PolicySetEntry};
 
-use super::{Entry, Fold, Moment};
+use super::named::{self, Extent};
+use super::{Entry, Fold, Moment, Step};
 use crate::store::current::{
     BindingKey, Closed, CurrentSubject, CurrentVerdict, FindingRow, Reason, SubjectKey, Transition,
 };
 
 impl Fold {
-    pub(super) fn verdict(&mut self, header: &RecordHeader, record: &VerdictRecord) {
-        let Some(set) = self.policy_set(header) else { return };
+    pub(super) fn verdict(&mut self, header: &RecordHeader, record: &VerdictRecord) -> Step {
+        let Some(set) = self.policy_set(header) else { return Step::Next };
         if !self.auditing {
-            return;
+            return Step::Next;
+        }
+        let key = SubjectKey::of(&record.subject);
+        if !self.holds(&key, record, &set) {
+            return Step::Load(key);
         }
         let moment = Moment::of(header);
-        let key = SubjectKey::of(&record.subject);
         let statement = self.enter(&key, record, moment);
         let reason = if statement { Reason::Snapshot } else { Reason::Change };
         for verdict in &record.verdicts {
@@ -45,10 +49,18 @@ impl Fold {
         }
         for &index in &record.withdrawn {
             if let Some(entry) = set.entries.get(index as usize) {
-                let binding = (entry.policy.clone(), entry.binding.clone());
-                self.end_verdict(&key, &binding, Reason::Withdrawn, moment);
+                self.end_verdict(&key, &named::key(entry), Reason::Withdrawn, moment);
             }
         }
+        Step::Next
+    }
+
+    /// Whether everything that the record may change is in memory.
+    fn holds(&self, key: &SubjectKey, record: &VerdictRecord, set: &PolicySet) -> bool {
+        let Some(entry) = self.subjects.get(key) else { return false };
+        let Extent::Bindings(loaded) = &entry.extent else { return true };
+        !entry.now.as_ref().is_some_and(|now| is_replaced(now, record))
+            && named::bindings(record, set).all(|entry| loaded.contains(&named::key(entry)))
     }
 
     /// Ends one verdict: its row goes, its findings close, a transition stays.
@@ -80,11 +92,9 @@ impl Fold {
 
     /// Brings the subject's own row up to date. Says whether the record is a statement of the open snapshot.
     fn enter(&mut self, key: &SubjectKey, record: &VerdictRecord, moment: Moment) -> bool {
-        let known = self.subjects.entry(key.clone()).or_default();
         let uid = &record.attributes.uid;
-        let replaced =
-            |now: &CurrentSubject| !uid.is_empty() && !now.uid.is_empty() && now.uid != *uid;
-        if known.now.as_ref().is_some_and(replaced) {
+        let known = self.subjects.get(key).and_then(|entry| entry.now.as_ref());
+        if known.is_some_and(|now| is_replaced(now, record)) {
             self.end_subject(key, Reason::Replaced, moment);
         }
         let now_ms = self.now_ms;
@@ -126,7 +136,7 @@ impl Fold {
         let Some(subject) = self.subjects.get_mut(key).and_then(|entry| entry.now.as_mut()) else {
             return;
         };
-        let binding = (entry.policy.clone(), entry.binding.clone());
+        let binding = named::key(entry);
         let before = subject.verdicts.get(&binding);
         let from = before.map(|before| before.outcome);
         let changed = from != Some(verdict.outcome);
@@ -233,6 +243,12 @@ impl Fold {
             *open.stated_counts.entry((binding, outcome)).or_default() += 1;
         }
     }
+}
+
+/// Whether the record is about another object of the same name.
+fn is_replaced(now: &CurrentSubject, record: &VerdictRecord) -> bool {
+    let uid = &record.attributes.uid;
+    !uid.is_empty() && !now.uid.is_empty() && now.uid != *uid
 }
 
 fn pass(index: u32, entry: &PolicySetEntry) -> ReportedVerdict {

@@ -1,6 +1,9 @@
 //! Brings current state up to a batch: loads what it names, folds it, writes what changed. Everything happens in the
 //! caller's transaction.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -10,8 +13,8 @@ use sqlx::{QueryBuilder, SqliteConnection};
 use super::row::{Fields, int};
 use super::{Db, load, reports, write};
 use crate::store::batch::Batch;
-use crate::store::current::{ClusterChange, OpenSnapshot, SnapshotEnding};
-use crate::store::fold::{self, Fold, Step};
+use crate::store::current::{ClusterChange, OpenSnapshot, SnapshotEnding, SubjectKey};
+use crate::store::fold::{self, Entry, Fold, Step};
 use crate::store::reports::Alarm;
 use crate::store::{Error, Result};
 
@@ -22,20 +25,37 @@ pub async fn apply(
     acked: u64,
     now_ms: i64,
 ) -> Result<(u64, bool)> {
-    let subjects = load::subjects(tx, batch.cluster, &fold::subjects_of(batch)).await?;
     let sets = policy_sets(tx, &fold::policy_sets_of(batch)).await?;
+    let subjects = load::named(tx, batch.cluster, fold::named(batch, &sets)).await?;
+    apply_to(tx, batch, subjects, sets, acked, now_ms).await
+}
+
+/// Of `subjects` there may be less than the batch takes, and not more than is stored.
+async fn apply_to(
+    tx: &mut SqliteConnection,
+    batch: &Batch,
+    subjects: BTreeMap<SubjectKey, Entry>,
+    sets: HashMap<Digest, Arc<PolicySet>>,
+    acked: u64,
+    now_ms: i64,
+) -> Result<(u64, bool)> {
     let snapshot = open_snapshot(tx, batch).await?;
     let auditing = is_auditing(tx, batch).await?;
     let mut fold = Fold::new(subjects, snapshot, sets, auditing, acked, now_ms);
     let mut records = 0;
     for item in batch.items.iter().filter(|item| item.last_seq > acked) {
         records += item.last_seq - item.first_seq.max(acked + 1) + 1;
-        if let Step::CloseUnseen { snapshot, seq, valid_at_ms } = fold.push(item) {
+        let mut step = fold.push(item);
+        while let Step::Load(subject) = step {
+            write::flush(tx, batch, &mut fold, now_ms).await?;
+            fold.subjects.extend(load::whole(tx, batch.cluster, [subject]).await?);
+            step = fold.push(item);
+        }
+        if let Step::CloseUnseen { snapshot, seq, valid_at_ms } = step {
             // What follows in the batch may name subjects again: they stay loaded as they are now.
             write::flush(tx, batch, &mut fold, now_ms).await?;
             let unseen = load::unseen(tx, batch.cluster, &snapshot).await?;
-            fold.subjects.extend(unseen);
-            fold.close_unseen(&snapshot, seq, valid_at_ms);
+            fold.close_unseen(unseen, &snapshot, seq, valid_at_ms);
         }
     }
     write::flush(tx, batch, &mut fold, now_ms).await?;

@@ -87,6 +87,7 @@ async fn save_subjects(
 fn same_row(before: &CurrentSubject, now: &CurrentSubject) -> bool {
     before.uid == now.uid
         && before.attributes == now.attributes
+        && before.first_seen_at_ms == now.first_seen_at_ms
         && before.updated_at_ms == now.updated_at_ms
         && before.seen_snapshot == now.seen_snapshot
         && before.stated_snapshot == now.stated_snapshot
