@@ -41,9 +41,9 @@ pub async fn enrol(hub: &Arc<Hub>, envelope: &Envelope) -> Result<Answer> {
     let request = Enrol::decode(&envelope.payload)?;
     envelope.verify(payload_type::ENROL, &[request.identity_key], 1)?;
     let key = requested_key(&request.csr)?;
-    let known_root =
-        hub.store.roots_after(0).await?.iter().any(|root| root.payload_digest == request.root);
-    if !known_root {
+    // The answer brings these: a token that pins an older one leads nowhere.
+    let roots = roots::latest(hub).await?;
+    if !roots.iter().any(|root| root.payload_digest() == request.root) {
         let detail = "this hub does not have the root that the token pins; publish a bundle under that root first";
         return Err(Refusal::new(Code::WrongRoot, detail));
     }
@@ -174,7 +174,7 @@ async fn answer(
                 reason: String::new(),
                 certificates: issue(hub, cluster.id, instance, key, false).await?,
                 grant,
-                roots: roots::after(hub, 0).await?,
+                roots: roots::latest(hub).await?,
                 join_counter,
                 retry_after: None,
                 ..pending(hub, cluster)

@@ -10,8 +10,8 @@ use crate::fields::{digest, digest_bytes, id, slug, within};
 use crate::record::{file_error_to_wire, file_errors_from_wire};
 use crate::{Error, envelope, v1};
 
-/// Root envelopes in one assignment.
-const MAX_ROOTS: usize = 64;
+/// Root envelopes in one assignment, or in one answer to who enrols or re-enters.
+pub const MAX_ROOTS: usize = 64;
 
 /// Where the hub wants the chain to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -87,7 +87,7 @@ pub async fn for_session(hub: &Hub, cluster: &Cluster, hello: &Hello) -> Result<
     let assignment = assign(hub, cluster.id, hello, &fitting.row, now)?;
     let message = session::Assignment {
         assignment,
-        roots: roots::after(hub, hello.root_version).await?,
+        roots: roots::following(hub, hello.root_version).await?,
         manifest: (hello.bundle != Some(fitting.row.manifest)).then_some(fitting.envelope),
         grant: cluster
             .grant

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use provost_aggregator::bundles::publish::{PublishRequest, publish};
+use provost_aggregator::bundles::roots;
 use provost_aggregator::ca::HubKeys;
 use provost_aggregator::hub::{Hub, Settings};
 use provost_aggregator::store::{Actor, SqliteStore};
 use provost_model::Code;
+use provost_proto::session::MAX_ROOTS;
 use provost_runtime::clock::{Manual, SharedClock};
 use provost_runtime::metrics::Registry;
 use provost_trust::KeyPair;
@@ -141,4 +143,18 @@ async fn policies_compile_and_pass_their_own_tests_before_anybody_gets_them() {
     let refusal = signer.publish(&hub, &silent, 1).await.unwrap_err();
     assert!(!refusal.errors.is_empty(), "{refusal:?}");
     assert!(hub.store.bundles().await.unwrap().is_empty());
+}
+
+/// Scenario: a root was replaced more often than one message may say. Guarantee: who comes for the first time gets the newest, and
+/// who fell behind gets the next ones, as many as an agent takes.
+#[tokio::test]
+async fn a_long_chain_of_roots_comes_in_parts() {
+    let (hub, signer, _folder) = hub().await;
+    let chain = signer.rotated(MAX_ROOTS + 5);
+    let request =
+        PublishRequest { roots: chain.clone(), ..signer.request(&contents(&[POLICY]), 1) };
+    publish(&hub, request, &Actor::token("tester")).await.unwrap();
+    assert_eq!(roots::latest(&hub).await.unwrap(), chain[6..]);
+    assert_eq!(roots::following(&hub, 2).await.unwrap(), chain[2..2 + MAX_ROOTS]);
+    assert_eq!(roots::following(&hub, MAX_ROOTS as u64).await.unwrap(), chain[MAX_ROOTS..]);
 }

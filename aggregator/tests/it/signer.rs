@@ -15,6 +15,7 @@ use provost_trust::root::Role;
 use provost_trust::{Envelope, KeyPair, PolicyManifest, PublicKey, Root, Timestamp};
 
 pub struct Signer {
+    root_key: KeyPair,
     policy_key: KeyPair,
     pub operator_key: KeyPair,
     pub root: Envelope,
@@ -33,7 +34,20 @@ impl Signer {
         root.add_key(Role::Director, director, "director");
         let mut root = root.to_unsigned().unwrap();
         root.add_signature(&root_key);
-        Self { policy_key, operator_key, root, now }
+        Self { root_key, policy_key, operator_key, root, now }
+    }
+
+    /// Version 1 and so many after it.
+    pub fn rotated(&self, times: usize) -> Vec<Envelope> {
+        let mut chain = vec![self.root.clone()];
+        let mut root = Root::parse(&self.root.payload).unwrap();
+        for _ in 0..times {
+            root = root.successor(self.now, root.expires);
+            let mut envelope = root.to_unsigned().unwrap();
+            envelope.add_signature(&self.root_key);
+            chain.push(envelope);
+        }
+        chain
     }
 
     pub fn root_digest(&self) -> Digest {
