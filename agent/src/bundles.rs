@@ -11,6 +11,7 @@ mod prepare;
 mod queue;
 mod shared;
 mod store;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,21 +29,22 @@ use provost_trust::manifest::{self, Circumstances, EngineVersion, Purpose};
 use provost_trust::{Envelope, PolicyManifest, PublicKey, Verified};
 use tokio::sync::{mpsc, watch};
 
-/// Between attempts at a bundle that something else than the bundle broke; for as long as its
-/// assignment stands.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_CAP: Duration = Duration::from_secs(60);
-
 use queue::Queue;
 
 pub use fetch::BlobSource;
 pub use prepare::{Prepared, Refused};
 pub use shared::Shared;
 pub use store::{Error as StoreError, Store};
+pub use view::{Active, LastRefusal, View};
 
 use crate::damage;
 use crate::report::Journal;
 use crate::trust_state::{self, Trust};
+
+/// Between attempts at a bundle that something else than the bundle broke; for as long as its
+/// assignment stands.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_CAP: Duration = Duration::from_secs(60);
 
 /// What a session hands over when the hub assigns a bundle.
 pub struct Offer {
@@ -54,33 +56,6 @@ pub struct Offer {
     pub blobs: Arc<dyn BlobSource>,
     /// Back to the session; closed when it ended.
     pub answers: mpsc::Sender<BundleAnswer>,
-}
-
-/// The bundle in force, for status and Hello.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Active {
-    pub channel: String,
-    pub version: u64,
-    pub manifest: Digest,
-    pub policies: usize,
-    pub bindings: usize,
-}
-
-/// The last offer that did not go into force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastRefusal {
-    pub version: u64,
-    pub manifest: Digest,
-    pub refused: Refused,
-}
-
-/// What others see.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct View {
-    pub active: Option<Active>,
-    pub last_refusal: Option<LastRefusal>,
-    /// Why the bundle that is assigned is not in force yet, where it is not to blame; it is tried again.
-    pub delayed: Option<String>,
 }
 
 pub struct Bundles {
@@ -470,21 +445,5 @@ impl Bundles {
     async fn report_trust(&self, event: TrustEvent, root_version: u64, digest: Option<Digest>) {
         let record = TrustRecord { event, root_version, digest, detail: String::new() };
         self.journal.trust(record).await;
-    }
-}
-
-impl Active {
-    fn of(verified: Option<&VerifiedBundle>) -> Option<Self> {
-        verified.map(|verified| Self::from_manifest(verified.manifest()))
-    }
-
-    fn from_manifest(manifest: &Verified<PolicyManifest>) -> Self {
-        Self {
-            channel: manifest.channel.clone(),
-            version: manifest.version,
-            manifest: manifest.digest(),
-            policies: 0,
-            bindings: 0,
-        }
     }
 }

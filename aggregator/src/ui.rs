@@ -8,6 +8,7 @@ pub mod assets;
 pub mod audit;
 pub mod bundles;
 pub mod causes;
+pub mod chip;
 pub mod cluster;
 pub mod clusters;
 pub mod finding;
@@ -17,6 +18,7 @@ pub mod gaps;
 pub mod login;
 pub mod shell;
 pub mod verdicts;
+pub mod words;
 
 use axum::response::Redirect;
 use utoipa::IntoParams;

@@ -3,7 +3,8 @@
 use askama::Template;
 use axum::extract::State;
 
-use super::shell::{Html, PageResult, Section, Shell, surroundings, visible};
+use super::shell::{Html, PageResult, Section, Shell, surroundings};
+use super::words::visible;
 use crate::api::evidence::{AuditJson, audit_page};
 use crate::api::hub::Hub;
 use crate::api::page::{Paging, Query};

@@ -3,9 +3,9 @@
 use askama::Template;
 use axum::extract::State;
 
-use super::shell::{
-    Chip, Face, Html, PageResult, Section, Shell, counted, number, surroundings, visible,
-};
+use super::chip::{Chip, Face};
+use super::shell::{Html, PageResult, Section, Shell, surroundings};
+use super::words::{counted, number, visible};
 use crate::api::hub::Hub;
 use crate::api::view::FleetView;
 use crate::auth::Principal;

@@ -1,6 +1,7 @@
 //! Rows of causes, as the fleet and findings pages show them.
 
-use super::shell::{Chip, Face, counted, number, visible};
+use super::chip::{Chip, Face};
+use super::words::{counted, number, visible};
 use crate::api::findings::CauseJson;
 use crate::api::query::RowQuery;
 use crate::stamp::Stamp;

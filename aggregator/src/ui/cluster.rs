@@ -12,13 +12,13 @@ use serde::Deserialize;
 
 use self::matrix::{MatrixRow, matrix};
 use self::parts::{Alarm, Event, InstanceView, Label, Line};
+use super::chip::Chip;
 use super::clusters::chip;
 use super::fleet::{Fact, heard, state_chips};
 use super::gaps::{self, GapView};
-use super::shell::{
-    Chip, Html, PageError, PageResult, Section, Shell, counted, number, surroundings, visible,
-};
+use super::shell::{Html, PageError, PageResult, Section, Shell, surroundings};
 use super::verdicts::{NotEvaluatedView, unevaluated};
+use super::words::{counted, number, visible};
 use crate::api::cluster_detail::{self, ClusterDetail};
 use crate::api::hub::Hub;
 use crate::api::page::PathOf;

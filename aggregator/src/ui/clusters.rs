@@ -4,10 +4,10 @@ use askama::Template;
 use axum::extract::State;
 use provost_model::{ClusterId, Severity};
 
+use super::chip::{Chip, Face};
 use super::fleet::{heard, worst};
-use super::shell::{
-    Chip, Face, Html, PageResult, Section, Shell, counted, number, surroundings, visible,
-};
+use super::shell::{Html, PageResult, Section, Shell, surroundings};
+use super::words::{counted, number, visible};
 use crate::api::clusters::ClusterQuery;
 use crate::api::cursor::Scope;
 use crate::api::hub::Hub;

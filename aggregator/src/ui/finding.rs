@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use self::gates::{Gate, gates};
 use self::patch::{PatchLine, patch_lines};
+use super::chip::{Chip, Face};
 use super::findings::{chip, object_name};
-use super::shell::{
-    Chip, Face, Html, PageError, PageResult, Section, Shell, counted, number, surroundings, visible,
-};
+use super::shell::{Html, PageError, PageResult, Section, Shell, surroundings};
+use super::words::{counted, number, visible};
 use crate::api::findings::{FindingKey, path_text, state_of};
 use crate::api::hub::Hub;
 use crate::api::page::PathOf;

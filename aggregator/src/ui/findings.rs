@@ -5,9 +5,9 @@ use axum::extract::State;
 use provost_model::ClusterId;
 
 use super::causes::{CauseView, cause};
-use super::shell::{
-    Chip, Face, Html, PageError, PageResult, Section, Shell, counted, number, surroundings, visible,
-};
+use super::chip::{Chip, Face};
+use super::shell::{Html, PageError, PageResult, Section, Shell, surroundings};
+use super::words::{counted, number, visible};
 use crate::api::cursor::Scope;
 use crate::api::findings::{CauseJson, path_text, state_of};
 use crate::api::hub::Hub;

@@ -7,7 +7,9 @@ use axum::extract::State;
 use provost_model::{Outcome, Severity};
 
 use super::causes::{CauseView, cause};
-use super::shell::{Chip, Face, Html, PageResult, Section, Shell, counted, number, visible};
+use super::chip::{Chip, Face};
+use super::shell::{Html, PageResult, Section, Shell};
+use super::words::{counted, number, visible};
 use crate::api::fleet::{FleetJson, ImpairedJson, load};
 use crate::api::hub::Hub;
 use crate::api::query::RowQuery;

@@ -3,10 +3,10 @@
 use askama::Template;
 use axum::extract::State;
 
+use super::chip::{Chip, Face};
 use super::findings::{Hidden, object_name};
-use super::shell::{
-    Chip, Face, Html, PageResult, Section, Shell, counted, number, surroundings, visible,
-};
+use super::shell::{Html, PageResult, Section, Shell, surroundings};
+use super::words::{counted, number, visible};
 use crate::api::cluster_detail::{NotEvaluatedJson, not_evaluated};
 use crate::api::cursor::Scope;
 use crate::api::fleet::OfCluster;

@@ -12,7 +12,8 @@ use crate::api::query::{NO_NAMESPACE, RowQuery};
 use crate::api::view::ClusterView;
 use crate::store::rollups::{NamespaceCount, PolicyRow};
 use crate::tally::{States, Tally, by_namespace};
-use crate::ui::shell::{Chip, Face, number, visible};
+use crate::ui::chip::{Chip, Face};
+use crate::ui::words::{number, visible};
 
 pub struct MatrixRow {
     pub name: String,

@@ -5,7 +5,8 @@ use provost_model::Labels;
 use crate::api::cluster_detail::{AlarmJson, ClusterDetail, EventJson, InstanceJson};
 use crate::link::Link;
 use crate::stamp::{Stamp, span};
-use crate::ui::shell::{Chip, Face, counted, number, visible};
+use crate::ui::chip::{Chip, Face};
+use crate::ui::words::{counted, number, visible};
 
 /// Longest detail of an event that a row shows.
 const MAX_DETAIL_CHARS: usize = 400;

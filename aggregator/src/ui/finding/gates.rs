@@ -9,7 +9,8 @@ use crate::api::findings::state_of;
 use crate::stamp::Stamp;
 use crate::store::findings::FindingRow;
 use crate::store::history::AdmissionRow;
-use crate::ui::shell::{Chip, Face, visible};
+use crate::ui::chip::{Chip, Face};
+use crate::ui::words::visible;
 
 pub struct Gate {
     pub name: &'static str,

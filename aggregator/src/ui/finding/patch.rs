@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::api::findings::path_text;
-use crate::ui::shell::visible;
+use crate::ui::words::visible;
 
 pub struct PatchLine {
     pub class: &'static str,
