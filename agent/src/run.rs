@@ -20,6 +20,7 @@ use provost_runtime::config::rule;
 use provost_runtime::metrics::Registry;
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::tasks::{OnEnd, Tasks};
+use provost_runtime::web;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -213,7 +214,7 @@ impl Agent {
         tasks.spawn_infallible("uplink", OnEnd::ShutDown, uplink.run());
         let admin_address = admin.local_addr()?;
         let router = admin::router(health, registry.clone(), status::router(board.clone()));
-        tasks.spawn("admin", OnEnd::ShutDown, admin::serve(admin, router, shutdown.clone()));
+        tasks.spawn("admin", OnEnd::ShutDown, web::serve_plain(admin, router, shutdown.clone()));
         let path = data_dir.join(ADMIN_ADDRESS_FILE);
         disk::replace(&path, format!("{admin_address}\n").as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -19,6 +19,7 @@ use provost_runtime::shutdown::Shutdown;
 use provost_runtime::spiffe::TrustDomain;
 use provost_runtime::tasks::{OnEnd, Tasks};
 use provost_runtime::tls::CertificateSlot;
+use provost_runtime::web;
 
 use crate::auth::first_token;
 use crate::ca::{self, HubKeys};
@@ -101,7 +102,7 @@ async fn start_within(
         store_check::watch(Arc::clone(&hub), health.clone(), shutdown.clone()),
     );
     let router = admin::router(health, registry.clone(), Default::default());
-    tasks.spawn("admin port", OnEnd::ShutDown, admin::serve(listeners.admin, router, shutdown));
+    tasks.spawn("admin port", OnEnd::ShutDown, web::serve_plain(listeners.admin, router, shutdown));
     folder.announce(&addresses)?;
     tracing::info!(agents = %addresses.agents, api = %addresses.api, admin = %addresses.admin, "the hub listens");
     Ok(Running { hub, addresses, registry, tasks, store, _folder: folder })

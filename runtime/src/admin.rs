@@ -1,8 +1,7 @@
 //! The admin port: health, readiness, metrics and the daemon's own pages, on loopback only.
 //!
 //! Invariant: nothing here listens on an address that another machine reaches; it has no
-//! authentication, because who can connect is on the machine already. Also serves routers of other
-//! listeners, so that every HTTP server of the daemons ends by the same shutdown.
+//! authentication, because who can connect is on the machine already.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,9 +17,6 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::metrics::Registry;
-use crate::process::DRAIN;
-use crate::shutdown::Shutdown;
-use crate::{tls, web};
 
 /// What a daemon needs to do its work, part by part.
 #[derive(Clone, Debug, Default)]
@@ -94,32 +90,6 @@ pub fn router(health: Health, registry: Registry, extra: Router) -> Router {
         .with_state((health, registry));
     own.merge(extra).layer(axum::middleware::from_fn(local_only))
 }
-
-/// Serves until shutdown. Connections get what they asked for, then are closed; who does not let go holds nobody up.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> io::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let going = shutdown.clone();
-    let serving = axum::serve(listener, service)
-        .with_graceful_shutdown(async move { going.wait().await })
-        .into_future();
-    tokio::select! {
-        ended = serving => ended,
-        () = async { shutdown.wait().await; tokio::time::sleep(DRAIN).await } => Ok(()),
-    }
-}
-
-/// As [`serve`], behind TLS. The remote address stands in the request's `ConnectInfo<RemoteAddress>`.
-pub async fn serve_tls(
-    incoming: tls::Incoming,
-    router: Router,
-    shutdown: Shutdown,
-) -> io::Result<()> {
-    web::serve(incoming, router, web::Limits::default(), shutdown).await
-}
-
-/// Address of a TLS connection's other end, as `ConnectInfo<RemoteAddress>`.
-#[derive(Clone, Copy, Debug)]
-pub struct RemoteAddress(pub SocketAddr);
 
 async fn readyz(State((health, _)): State<(Health, Registry)>) -> (StatusCode, String) {
     let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -1,6 +1,6 @@
-//! HTTP behind TLS, with a bound on what connections may cost.
+//! HTTP until shutdown: plain on loopback, and behind TLS with a bound on what connections may cost.
 //!
-//! A stranger may open connections and say nothing, or say it slowly. Invariants: no more than
+//! Behind TLS a stranger may open connections and say nothing, or say it slowly. Invariants: no more than
 //! [`Limits::max_connections`] are open; one that sends no whole request in time is closed, and so is
 //! one that was idle for long; when there is no room, the connection goes that is of least use, so
 //! that flooding does not shut out who is served: first those that never got a [`Useful`] answer, then
@@ -8,24 +8,24 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::response::Response;
 use http::Request;
 use hyper::body::Incoming as IncomingBody;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::admin::RemoteAddress;
 use crate::process::DRAIN;
 use crate::shutdown::Shutdown;
 use crate::tls;
@@ -59,6 +59,24 @@ pub struct Useful;
 /// In a request's extensions: its connection showed a certificate that the listener took.
 #[derive(Clone, Copy, Debug)]
 pub struct Certified;
+
+/// Serves a listener on loopback until shutdown. Connections get what they asked for, then are closed; who does not let go
+/// holds nobody up.
+pub async fn serve_plain(
+    listener: TcpListener,
+    router: Router,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let going = shutdown.clone();
+    let serving = axum::serve(listener, service)
+        .with_graceful_shutdown(async move { going.wait().await })
+        .into_future();
+    tokio::select! {
+        ended = serving => ended,
+        () = async { shutdown.wait().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
+}
 
 /// Serves until shutdown. Connections get what they asked for, then are closed.
 pub async fn serve(
@@ -188,7 +206,6 @@ async fn speak(
     let service = service_fn(|request: Request<IncomingBody>| {
         let answering = line.begin();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(RemoteAddress(peer.address)));
         if peer.is_certified {
             request.extensions_mut().insert(Certified);
         }

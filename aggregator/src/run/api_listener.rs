@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use provost_runtime::admin;
 use provost_runtime::config::{Error, rule};
 use provost_runtime::errors::chain;
 use provost_runtime::metrics::Registry;
 use provost_runtime::pki::{TlsKey, certificates_from_pem};
 use provost_runtime::tasks::{OnEnd, Tasks};
 use provost_runtime::tls::{self, CertificateSlot, Clients};
+use provost_runtime::web::{Limits, serve, serve_plain};
 use tokio::net::TcpListener;
 
 use crate::api::observed;
@@ -41,7 +41,7 @@ pub fn serve_api(
     let router = observed::over(router, registry, Arc::clone(&hub.clock));
     let shutdown = tasks.shutdown().clone();
     match slot {
-        None => tasks.spawn("api", OnEnd::ShutDown, admin::serve(listener, router, shutdown)),
+        None => tasks.spawn("api", OnEnd::ShutDown, serve_plain(listener, router, shutdown)),
         Some(slot) => {
             let config = tls::server_config(
                 &slot,
@@ -51,7 +51,8 @@ pub fn serve_api(
             )?;
             let incoming =
                 tls::listen("api listener", listener, config, tls::Limits::default(), tasks)?;
-            tasks.spawn("api", OnEnd::ShutDown, admin::serve_tls(incoming, router, shutdown));
+            let serving = serve(incoming, router, Limits::default(), shutdown);
+            tasks.spawn("api", OnEnd::ShutDown, serving);
         }
     }
     Ok(())
