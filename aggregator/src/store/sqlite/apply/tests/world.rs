@@ -153,16 +153,16 @@ impl World {
                 open.state(subject, verdicts);
             }
         }
-        let (passing, failing): (Vec<(u32, u8)>, Vec<(u32, u8)>) =
-            verdicts.iter().partition(|(_, findings)| *findings == 0);
+        let passing = verdicts.iter().filter(|(_, findings)| *findings == 0);
+        let failing = verdicts.iter().filter(|(_, findings)| *findings > 0);
         let fails = |(binding, findings): &(u32, u8)| {
             fails(subject, &policy(self.set_number, *binding), *binding, *findings)
         };
         VerdictRecord {
             subject: object(subject),
             attributes: Attributes { uid: uid.to_owned(), ..Attributes::at(Checkpoint::Run) },
-            verdicts: failing.iter().map(fails).collect(),
-            passes: passing.iter().map(|(binding, _)| *binding).collect(),
+            verdicts: failing.map(fails).collect(),
+            passes: passing.map(|(binding, _)| *binding).collect(),
             withdrawn: withdrawn.to_vec(),
             snapshot,
         }
