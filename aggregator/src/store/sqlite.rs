@@ -145,3 +145,20 @@ fn migrator() -> Migrator {
     ];
     Migrator { migrations: migrations.into(), ..Migrator::DEFAULT }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `.cargo/config.toml` says them; cargo reads it only within the tree.
+    #[tokio::test]
+    async fn sqlite_is_built_with_the_options_of_this_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("hub.db")).await.unwrap();
+        let rows = sqlx::query("PRAGMA compile_options").fetch_all(store.reader()).await.unwrap();
+        let options: Vec<String> =
+            rows.iter().map(|row| row.text("compile_options").unwrap()).collect();
+        assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
+        assert!(!options.iter().any(|option| option == "ENABLE_MEMORY_MANAGEMENT"), "{options:?}");
+    }
+}
