@@ -7,6 +7,7 @@
 mod calls;
 mod check;
 mod nesting;
+mod qualify;
 mod recursion;
 mod rewrite;
 mod visit;

@@ -8,6 +8,7 @@
 //! | operands under `not` are evaluated outside of it | inside | they stand in front |
 //! | `some x in null` is undefined | is an error | a look at the collection's type in front |
 //! | `sprintf("%d", ["a"])` is text | is undefined or empty | `%v`, which prints everything |
+//! | `alias.rule` evaluates that rule | every rule of the package | the path in full (`qualify`) |
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,7 @@ use regorus::unstable::{
     ArithOp, AssignOp, BinOp, BoolOp, Expr, Literal, LiteralStmt, Module, Span, WithModifier,
 };
 
+use super::qualify;
 use super::visit::{self, Node};
 use crate::builtin;
 
@@ -23,10 +25,10 @@ pub(super) const RESERVED: &str = "__provost_";
 
 /// A piece of text to replace.
 #[derive(Debug)]
-struct Edit {
-    start: usize,
-    end: usize,
-    text: String,
+pub(super) struct Edit {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) text: String,
 }
 
 /// Rewrites one step: everything that does not hold something else to be rewritten. None where
@@ -35,6 +37,9 @@ pub(super) fn step(module: &Module, text: &str, names: &mut usize) -> Option<Str
     let mut edits = line_starts(module, text);
     if edits.is_empty() {
         edits = others(module, text, names);
+    }
+    if edits.is_empty() {
+        edits = qualify::edits(module, text);
     }
     if edits.is_empty() { None } else { Some(apply(text, edits)) }
 }
@@ -115,24 +120,30 @@ fn others(module: &Module, text: &str, names: &mut usize) -> Vec<Edit> {
 
 /// Names that are not local: rules, imports, `input` and `data`.
 pub(super) fn globals(module: &Module) -> BTreeSet<String> {
-    use regorus::unstable::{Rule, RuleHead};
     let mut names = BTreeSet::from(["input".to_owned(), "data".to_owned()]);
     for import in &module.imports {
         let alias = import.r#as.as_ref().map(|alias| alias.text().to_owned());
         names.extend(alias.or_else(|| visit::dotted(&import.refr)?.pop()));
     }
-    for rule in &module.policy {
+    names.extend(rules(module).map(str::to_owned));
+    names
+}
+
+/// Names that rules of the module begin with.
+pub(super) fn rules(module: &Module) -> impl Iterator<Item = &str> {
+    use regorus::unstable::{Rule, RuleHead};
+    module.policy.iter().filter_map(|rule| {
         let (Rule::Default { refr, .. }
         | Rule::Spec {
             head:
                 RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. },
             ..
         }) = rule.as_ref();
-        if let Expr::Var { span, .. } = visit::base(refr) {
-            names.insert(span.text().to_owned());
+        match visit::base(refr) {
+            Expr::Var { span, .. } => Some(span.text()),
+            _ => None,
         }
-    }
-    names
+    })
 }
 
 /// `a + b` as `operator(a, b)`.
@@ -345,13 +356,13 @@ const fn is_number(node: &Expr) -> bool {
 }
 
 /// The parser's spans leave out the quotes of strings at either end.
-fn start_of(text: &str, span: &Span) -> usize {
+pub(super) fn start_of(text: &str, span: &Span) -> usize {
     let start = usize::try_from(span.start).unwrap_or(usize::MAX);
     let quoted = start > 0 && is_quote(text.as_bytes().get(start - 1));
     start - usize::from(quoted)
 }
 
-fn end_of(text: &str, span: &Span) -> usize {
+pub(super) fn end_of(text: &str, span: &Span) -> usize {
     let end = usize::try_from(span.end).unwrap_or(usize::MAX);
     end + usize::from(is_quote(text.as_bytes().get(end)))
 }

@@ -6,6 +6,7 @@ mod cases;
 mod evaluator;
 mod fuzz;
 mod idioms;
+mod imports;
 mod library;
 mod oracle;
 mod set;
