@@ -10,6 +10,7 @@ pub mod disk;
 pub mod evaluate;
 pub mod heap;
 pub mod identity;
+pub mod key;
 pub mod metrics;
 pub mod plane;
 pub mod ports;

@@ -9,4 +9,4 @@ pub mod checkpoint;
 pub mod replay;
 pub mod table;
 
-pub use table::{Cell, Entry, Key, Table};
+pub use table::{Cell, Entry, Table};

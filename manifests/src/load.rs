@@ -13,7 +13,7 @@ use crate::kinds::{Scope, Scopes};
 use crate::kustomize::{self, Listing, Use};
 use crate::node::{Entry, Node, Position, Value};
 use crate::read::{Content, bytes_of, read};
-use crate::walk::{Exclude, Input, Source, walk};
+use crate::walk::{Exclude, Input, Source, Walk, walk};
 
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -73,18 +73,18 @@ pub struct Visited {
     pub ruling: Vec<Input>,
 }
 
-/// Tells the documents under `folder` one by one, in [`load`]'s order and as it has them; a break ends it.
-/// No more than one file is held at a time; those that say what others are, are read anew.
+/// Tells the documents of what was `found` under `folder` one by one, in [`load`]'s order and as it has them; a break
+/// ends it. No more than one file is held at a time; those that say what others are, are read anew.
 #[must_use]
 pub fn visit(
     folder: &Path,
+    found: Walk,
     namespace: Option<&str>,
     each: impl FnMut(Document) -> ControlFlow<()>,
 ) -> Visited {
-    let found = walk(&[folder.to_owned()], &[]);
-    let ruling: Vec<Input> = found.inputs.iter().filter(|input| may_rule(input)).cloned().collect();
-    let mut problems = found.problems;
-    problems.append(&mut Rules::read(folder, &ruling).tell(&found.inputs, namespace, each));
+    let Walk { inputs, mut problems } = found;
+    let ruling: Vec<Input> = inputs.iter().filter(|input| may_rule(input)).cloned().collect();
+    problems.append(&mut Rules::read(folder, &ruling).tell(&inputs, namespace, each));
     Visited { problems, ruling }
 }
 
@@ -206,7 +206,7 @@ impl Kustomizations {
         let folder = path.parent().unwrap_or(Path::new("/"));
         for document in documents {
             if document.class == (Class::NotEvaluated { why: Why::Kustomization }) {
-                self.known.insert(path.clone());
+                self.known.insert(path.to_path_buf());
                 self.listing.add(&document.node, folder, &document.file);
             }
         }
@@ -223,7 +223,7 @@ impl Kustomizations {
                 continue;
             }
             let shown = Arc::from(path.to_string_lossy());
-            let source = Source::File { path: path.clone() };
+            let source = Source::File { path: Arc::from(path.as_path()) };
             let content = read(&Input { shown: Arc::clone(&shown), source });
             for document in &content.documents {
                 self.listing.add(&document.node, path.parent().unwrap_or(Path::new("/")), &shown);

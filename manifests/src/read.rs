@@ -32,7 +32,7 @@ pub fn bytes_of(input: &Input) -> std::io::Result<Vec<u8>> {
 #[must_use]
 pub fn read(input: &Input) -> Content {
     let path = match &input.source {
-        Source::File { path } => Some(path.as_path()),
+        Source::File { path } => Some(&**path),
         Source::Stdin => None,
     };
     match bytes_of(input) {

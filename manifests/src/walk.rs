@@ -27,7 +27,7 @@ pub struct Input {
 pub enum Source {
     /// `path` is canonical.
     File {
-        path: PathBuf,
+        path: Arc<Path>,
     },
     Stdin,
 }
@@ -104,7 +104,7 @@ pub fn walk(paths: &[PathBuf], exclude: &[Exclude]) -> Walk {
 struct Walker<'a> {
     exclude: &'a [Exclude],
     found: Walk,
-    seen: HashSet<PathBuf>,
+    seen: HashSet<Arc<Path>>,
     full: bool,
 }
 
@@ -191,8 +191,8 @@ impl Walker<'_> {
 
     fn file(&mut self, path: &Path) {
         // What has no canonical path, such as a pipe, is read by the path given.
-        let canonical = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if !self.seen.insert(canonical.clone()) {
+        let canonical = fs::canonicalize(path).map_or_else(|_| Arc::from(path), Arc::from);
+        if !self.seen.insert(Arc::clone(&canonical)) {
             return;
         }
         if self.found.inputs.len() >= MAX_FILES {

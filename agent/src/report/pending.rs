@@ -12,7 +12,7 @@ use provost_model::record::{
 use provost_model::{Attributes, Outcome, Subject};
 
 use super::records::{Indexed, Stated, split};
-use crate::state::Key;
+use crate::key::Key;
 use crate::state::table::Difference;
 
 #[derive(Default)]

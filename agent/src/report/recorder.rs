@@ -5,6 +5,7 @@
 //! pipeline, so that changes stay where they come from; admission events beyond their queue are counted and
 //! declared. It never waits for the hub but inside a snapshot, and there with a bound.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +41,8 @@ use crate::state::{Table, replay};
 const SEAL_RECORDS: usize = provost_model::limits::MAX_BATCH_RECORDS;
 /// Changes coalesce this long at most while nobody asks for them; a kill loses no more.
 const SEAL_AFTER: Duration = Duration::from_secs(10);
-/// Table bytes that are in memory alone until the next checkpoint.
-const CHECKPOINT_BYTES: usize = 4 * 1024 * 1024;
+/// Table bytes that are in memory alone until the next checkpoint: a quarter of what it will write anew, within these.
+const CHECKPOINT_BYTES: RangeInclusive<u64> = 1024 * 1024..=4 * 1024 * 1024;
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(300);
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const TRIM_EVERY: Duration = Duration::from_secs(60);
@@ -404,7 +405,9 @@ impl Recorder {
         if self.pending.len() >= SEAL_RECORDS {
             self.seal().await;
         }
-        if self.table.dirty_bytes() >= CHECKPOINT_BYTES {
+        let quarter = self.table_bytes / 4;
+        let most = quarter.clamp(*CHECKPOINT_BYTES.start(), *CHECKPOINT_BYTES.end());
+        if self.table.dirty_bytes() as u64 >= most {
             self.seal().await;
             self.write_checkpoint().await;
         }

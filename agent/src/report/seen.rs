@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 
 use super::recorder::Recorder;
 use super::records::{Indexed, Stated, split};
+use crate::key::Key;
 use crate::source::{Scope, Unavailable};
-use crate::state::Key;
 use crate::state::table::Stamp;
 use crate::traced;
 

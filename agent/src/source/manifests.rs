@@ -21,14 +21,15 @@ use notify::{RecursiveMode, Watcher as _};
 use provost_engine::{CompiledSet, Object};
 use provost_manifests::{Class, Document, Input, Problem, ProblemKind, Visited, revisit, visit};
 use provost_model::Digest;
-use provost_model::subject::{Location, ResourceRef};
+use provost_model::subject::Location;
 use provost_runtime::shutdown::Shutdown;
 use provost_runtime::telemetry::trace::Moment;
 use serde::Deserialize as _;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::{Change, Error, Observed, Scope, Source};
-use look::{Difference, Look};
+use crate::key::Key;
+use look::{Difference, Look, Stamps};
 
 /// Editors and `git pull` write in bursts.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -36,7 +37,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 const MAX_NAMED: usize = 3;
 
 /// Objects by file.
-type Held = HashMap<Arc<str>, Vec<Arc<ResourceRef>>>;
+type Held = HashMap<Arc<str>, Vec<Key>>;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -57,7 +58,7 @@ pub struct ManifestsSource {
 /// The last time that something was read.
 struct Last {
     set: Digest,
-    look: Look,
+    stamps: Stamps,
     /// Files that may say what others are.
     ruling: Vec<Input>,
     /// All was read, and no object stood twice.
@@ -112,13 +113,13 @@ impl ManifestsSource {
         let look = Look::at(&self.settings.dir);
         match &mut self.last {
             Some(last) if last.set == set => {
-                let difference = look.since(&last.look);
+                let difference = look.since(&last.stamps);
                 if difference.is_empty() {
                     return self;
                 }
                 if last.is_whole && self.follow(set, &difference, changes) {
                     if let Some(last) = &mut self.last {
-                        last.look = look;
+                        last.stamps = look.stamps;
                     }
                     return self;
                 }
@@ -138,15 +139,14 @@ impl ManifestsSource {
         let Some(last) = &self.last else { return false };
         let Settings { dir, namespace, rescan: _ } = &self.settings;
         let Difference { changed, gone } = difference;
-        if gone.iter().any(|input| last.ruling.contains(input) || !is_gone(&input.shown))
-            || !dir.is_dir()
-        {
+        let ruled = |file: &Arc<str>| last.ruling.iter().any(|input| input.shown == *file);
+        if gone.iter().any(|file| ruled(file) || !is_gone(file)) || !dir.is_dir() {
             return false;
         }
         let touched: HashSet<&Arc<str>> =
-            changed.iter().chain(gone).map(|input| &input.shown).collect();
+            changed.iter().map(|input| &input.shown).chain(gone).collect();
         let others = self.known.iter().filter(|(file, _)| !touched.contains(file));
-        let seen = others.flat_map(|(_, subjects)| subjects.iter().map(Arc::clone)).collect();
+        let seen = others.flat_map(|(_, keys)| keys).cloned().collect();
         let mut round = Round { dir, changes, seen, duplicates: Vec::new(), lost: false };
         let mut held = Held::new();
         let told = revisit(dir, namespace.as_deref(), &last.ruling, changed, |document| {
@@ -171,8 +171,9 @@ impl ManifestsSource {
             Round { dir, changes, seen: HashSet::new(), duplicates: Vec::new(), lost: false };
         round.say(Change::Begin(Scope::Everything));
         let mut held = Held::new();
+        let Look { found, stamps } = look;
         let Visited { problems, ruling } =
-            visit(dir, namespace.as_deref(), |document| round.hold(document, &mut held));
+            visit(dir, found, namespace.as_deref(), |document| round.hold(document, &mut held));
         let is_short = problems.iter().any(hides_files);
         let unknown = is_short || problems.iter().any(|p| !self.known.contains_key(&p.file));
         let broken: HashSet<Arc<str>> = problems.iter().map(|p| Arc::clone(&p.file)).collect();
@@ -196,7 +197,7 @@ impl ManifestsSource {
         round.say(Change::Complete { set, unavailable: Vec::new() });
         let is_whole = problems.is_empty() && round.duplicates.is_empty();
         self.known = held;
-        self.last = Some(Last { set, look, ruling, is_whole });
+        self.last = Some(Last { set, stamps, ruling, is_whole });
         self
     }
 }
@@ -218,7 +219,7 @@ fn is_gone(file: &str) -> bool {
 struct Round<'a> {
     dir: &'a Path,
     changes: &'a mpsc::Sender<Change>,
-    seen: HashSet<Arc<ResourceRef>>,
+    seen: HashSet<Key>,
     duplicates: Vec<String>,
     /// Nobody listens any more.
     lost: bool,
@@ -230,13 +231,14 @@ impl Round<'_> {
     }
 
     fn hold(&mut self, document: Document, held: &mut Held) -> ControlFlow<()> {
-        if let Some(subject) = self.exists(&document) {
-            held.entry(document.file).or_default().push(subject);
+        if let Some(key) = self.exists(&document) {
+            // Most files hold one object.
+            held.entry(document.file).or_insert_with(|| Vec::with_capacity(1)).push(key);
         }
         if self.lost { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn exists(&mut self, document: &Document) -> Option<Arc<ResourceRef>> {
+    fn exists(&mut self, document: &Document) -> Option<Key> {
         let Class::Resource(resource) = &document.class else { return None };
         let object = match Object::deserialize(&document.node) {
             Ok(object) => object,
@@ -245,32 +247,33 @@ impl Round<'_> {
                 return None;
             }
         };
-        let subject = Arc::new(resource.reference());
-        if !self.seen.insert(Arc::clone(&subject)) {
+        let subject = resource.reference();
+        let key = Key::of(&subject);
+        if !self.seen.insert(key.clone()) {
             self.duplicates.push(format!("{subject} in {}", self.relative(&document.file)));
             return None;
         }
         let file = self.relative(&document.file);
         let location = Location { file, line: document.at.line, ..Location::default() };
-        let (subject_of, location, seen) = ((*subject).clone(), Some(location), Moment::now());
-        let observed = Observed { object, subject: subject_of, location, seen };
+        let (location, seen) = (Some(location), Moment::now());
+        let observed = Observed { object, subject, location, seen };
         self.say(Change::Exists(Box::new(observed)));
-        Some(subject)
+        Some(key)
     }
 
-    fn unreadable(&mut self, subjects: &[Arc<ResourceRef>]) {
-        for subject in subjects {
-            if self.seen.insert(Arc::clone(subject)) {
-                self.say(Change::Unreadable { subject: (**subject).clone() });
+    fn unreadable(&mut self, keys: &[Key]) {
+        for key in keys {
+            if self.seen.insert(key.clone()) {
+                self.say(Change::Unreadable { subject: key.subject() });
             }
         }
     }
 
     /// What was there before and was not seen now.
-    fn gone<'s>(&mut self, before: impl Iterator<Item = &'s Arc<ResourceRef>>) {
-        for subject in before {
-            if !self.seen.contains(subject) {
-                self.say(Change::Gone { subject: (**subject).clone(), seen: Moment::now() });
+    fn gone<'k>(&mut self, before: impl Iterator<Item = &'k Key>) {
+        for key in before {
+            if !self.seen.contains(key) {
+                self.say(Change::Gone { subject: key.subject(), seen: Moment::now() });
             }
         }
     }

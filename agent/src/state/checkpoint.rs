@@ -14,7 +14,8 @@ use bytes::Bytes;
 use provost_model::{BindingId, Digest, PolicyId};
 use serde::{Deserialize, Serialize};
 
-use super::table::{Cell, Entry, Key, Parts, Stamp, Table};
+use super::table::{Cell, Entry, Parts, Stamp, Table};
+use crate::key::Key;
 
 const MAGIC: [u8; 2] = *b"PT";
 const VERSION: u8 = 1;

@@ -12,7 +12,8 @@ use provost_model::{Digest, PolicySet, Subject};
 use provost_proto::{policy_set, record};
 
 use super::checkpoint::{Checkpoint, Reader};
-use super::table::{Cell, Key, Stamp, Table};
+use super::table::{Cell, Stamp, Table};
+use crate::key::Key;
 use crate::spool::{Error, Item, Limit, thread};
 
 const STEP: Limit = Limit { records: 1024, bytes: 1024 * 1024 };

@@ -7,15 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use provost_model::record::ReportedVerdict;
-use provost_model::subject::ResourceRef;
 use provost_model::{BindingId, Digest, Outcome, PolicyId, PolicySet};
 use sha2::{Digest as _, Sha256};
 
+use crate::key::Key;
 use crate::source::Scope;
-
-/// A subject in one allocation: group, kind, namespace and name, after one another.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<str>);
 
 /// Which object, under which set, a verdict was given on; all zero: to be evaluated again.
 pub type Stamp = [u8; 16];
@@ -57,31 +53,6 @@ pub struct Table {
     numbers: HashMap<(PolicyId, BindingId), u16>,
     /// By digest, the numbers of a policy set's bindings in its order.
     sets: BTreeMap<Digest, Vec<u16>>,
-}
-
-impl Key {
-    #[must_use]
-    pub fn of(subject: &ResourceRef) -> Self {
-        let ResourceRef { group, kind, namespace, name } = subject;
-        Self(format!("{group}\0{kind}\0{namespace}\0{name}").into())
-    }
-
-    #[must_use]
-    pub fn from_text(text: &str) -> Option<Self> {
-        (text.split('\0').count() == 4).then(|| Self(text.into()))
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    #[must_use]
-    pub fn subject(&self) -> ResourceRef {
-        let mut parts = self.0.split('\0').map(str::to_owned);
-        let mut next = || parts.next().unwrap_or_default();
-        ResourceRef { group: next(), kind: next(), namespace: next(), name: next() }
-    }
 }
 
 impl Cell {
@@ -334,13 +305,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> Key {
-        let text = |text: &str| text.to_owned();
-        Key::of(&ResourceRef {
-            group: text("apps"),
-            kind: text("Deployment"),
-            namespace: text("shop"),
-            name: text(name),
-        })
+        Key::from_text(&format!("apps\0Deployment\0shop\0{name}")).unwrap()
     }
 
     fn cell(binding: u16, outcome: Outcome, hash: u64) -> Cell {
@@ -353,7 +318,6 @@ mod tests {
             let cell = cell(65_535, *outcome, u64::MAX);
             assert_eq!((cell.binding(), cell.outcome()), (65_535, *outcome));
         }
-        assert_eq!(key("cart").subject().name, "cart");
     }
 
     #[test]

@@ -100,10 +100,11 @@ fn a_visit_tells_what_a_load_holds() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures");
     for root in [Some(folder.path().to_owned()), Some(fixtures), corpus()].into_iter().flatten() {
         let mut documents = Vec::new();
-        let visited = visit(&root, Some("shop"), |document| {
-            documents.push(document);
-            ControlFlow::Continue(())
-        });
+        let visited =
+            visit(&root, walk(std::slice::from_ref(&root), &[]), Some("shop"), |document| {
+                documents.push(document);
+                ControlFlow::Continue(())
+            });
         let loaded = scan_in(&root, "shop");
         assert_eq!(visited.problems, loaded.problems);
         assert_eq!(documents.len(), loaded.documents.len());
