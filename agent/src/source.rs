@@ -17,8 +17,8 @@ use provost_runtime::shutdown::Shutdown;
 use provost_runtime::telemetry::trace;
 use tokio::sync::{mpsc, watch};
 
-/// Changes that may wait between a source and the evaluation: a page of a listing.
-pub const CHANGES_IN_FLIGHT: usize = 256;
+/// Changes that may wait between a source and the evaluation: enough to keep it busy, few enough to hold whole objects.
+pub const CHANGES_IN_FLIGHT: usize = 32;
 
 #[derive(Debug)]
 pub enum Change {
