@@ -1,20 +1,30 @@
 //! Manifests that are large, many, changing, in circles, or not to be read.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Duration;
 
 use provost_testkit::available::{left_out, say};
-use provost_testkit::processes::{Fleet, LIMIT, pod};
-use provost_testkit::wait::{now, until};
+use provost_testkit::processes::{Fleet, LIMIT, Site, pod};
+use provost_testkit::wait::{now, pause, until};
 use serde_json::json;
+
+use crate::policies::add_for;
 
 /// Ids of nobody in particular.
 const NOBODY: &str = "65534";
 
+/// Finds what is longer than a megabyte.
+const LONG: &str = "violation contains {\"msg\": \"long\", \"path\": [\"data\", key]} if {\n\t\
+     some key, text in input.review.object.data\n\tcount(text) > 1000000\n}";
+
 /// Scenario: a ConfigMap of 1.5 MB and a Pod with an annotation as long, beside others. Guarantee: what the
-/// policies match is judged whatever its size, and nothing else suffers.
+/// policies match is judged whatever its size, to its last byte, and nothing else suffers.
 #[test]
 fn large_objects_are_judged_like_small_ones() {
     let fleet = Fleet::start(&["host-network"]);
+    add_for("ConfigMap", &fleet, "long-data", LONG);
+    fleet.publish(2);
     let site = fleet.enrol("edge-1", json!({}));
     let long = "x".repeat(1_500_000);
     site.write(
@@ -27,9 +37,9 @@ fn large_objects_are_judged_like_small_ones() {
         .replace("{name: large,", &format!("{{annotations: {{a: {long}}}, name: large,"));
     site.write("large.yaml", &annotated);
     site.write("small.yaml", &pod("small", true));
-    until("both pods are shown", LIMIT, || {
+    until("both pods and the map are shown", LIMIT, || {
         let shown = fleet.shown(&site);
-        if shown.len() == 2 {
+        if shown.len() == 3 {
             Ok(())
         } else {
             Err(format!("{shown:?} {}", site.agent.last_words()))
@@ -60,18 +70,52 @@ fn ten_thousand_files_are_all_judged() {
     fleet.exact(&site);
 }
 
-/// Scenario: one file is written again and again, in place, while it is read. Guarantee: when it comes to
-/// rest the hub shows what it says, and no half of it was ever taken for the whole with its objects gone.
+/// Scenario: one file of many objects is put in another's place again and again while it is read, by a rename as most
+/// tools do; then it is written in place, in pieces. Guarantee: each is read as it was or as it is, never as a part of
+/// it, so that no verdict comes or goes on the way; and whatever was read in between, at rest the hub shows what it says.
 #[test]
 fn a_file_replaced_while_it_is_read_comes_to_rest() {
     let fleet = Fleet::start(&["host-network"]);
     let site = fleet.enrol("edge-1", json!({}));
-    let path = site.manifests().join("many.yaml");
-    for round in 0..60 {
-        let text: Vec<_> = (0..40).map(|n| pod(&format!("p{n}"), (n + round) % 2 == 0)).collect();
-        std::fs::write(&path, text.join("---\n")).unwrap();
+    let text = |round: u32, host_network: &dyn Fn(u32) -> bool| {
+        let pods = (0..400).map(|n| {
+            let named = format!("{{labels: {{round: r{round}}}, name: p{n},");
+            pod(&format!("p{n}"), host_network(n)).replace(&format!("{{name: p{n},"), &named)
+        });
+        pods.collect::<Vec<_>>().join("---\n")
+    };
+    site.write("many.yaml", &text(0, &|_| true));
+    fleet.exact(&site);
+    let before = verdict_changes(&site);
+    for round in 1..60 {
+        site.write("many.yaml", &text(round, &|_| true));
+        pause(Duration::from_millis(50));
     }
     fleet.exact(&site);
+    assert_eq!(verdict_changes(&site), before, "some verdict came or went");
+
+    let path = site.manifests().join("many.yaml");
+    for round in 60..70 {
+        let text = text(round, &|n| (n + round) % 2 == 0);
+        let mut file = std::fs::File::create(&path).unwrap();
+        for piece in text.as_bytes().chunks(text.len() / 5 + 1) {
+            file.write_all(piece).unwrap();
+            pause(Duration::from_millis(40));
+        }
+    }
+    fleet.exact(&site);
+}
+
+/// How often the agent took a verdict for another one, for a new one or for one that is gone.
+fn verdict_changes(site: &Site) -> u64 {
+    let address = std::fs::read_to_string(site.data().join("admin.addr")).unwrap();
+    let mut stream = std::net::TcpStream::connect(address.trim()).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let name = "provost_agent_verdict_changes_total ";
+    answer.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
 }
 
 /// Scenario: the directory goes away and comes back; links lead in circles. Guarantee: a directory that is

@@ -38,12 +38,17 @@ const TOO_MUCH: &str = "violation contains {\"msg\": msg, \"path\": [\"metadata\
 
 /// Puts a policy for Pods into the tree.
 pub fn add(fleet: &Fleet, id: &str, text: &str) {
+    add_for("Pod", fleet, id, text);
+}
+
+/// Puts a policy for objects of this kind into the tree.
+pub fn add_for(kind: &str, fleet: &Fleet, id: &str, text: &str) {
     let folder = fleet.path("policies/cases").join(id);
     std::fs::create_dir_all(&folder).unwrap();
     let package = id.replace('-', "_");
     let text = format!(
         "# METADATA\n# title: {id}\n# description: A case.\n# custom:\n#   id: {id}\n#   severity: low\n\
-         #   category: security\n#   kinds: [{{group: \"\", kinds: [Pod]}}]\n#   action: audit\n\
+         #   category: security\n#   kinds: [{{group: \"\", kinds: [{kind}]}}]\n#   action: audit\n\
          #   failMode: open\n#   remediation: None.\npackage provost.cases.{package}\n\n{text}\n"
     );
     std::fs::write(folder.join("policy.rego"), text).unwrap();

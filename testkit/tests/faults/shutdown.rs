@@ -9,7 +9,7 @@ use std::time::Duration;
 use provost_testkit::fault_proxy::Fault;
 use provost_testkit::processes::{Daemon, Ended, Fleet, LIMIT, Site, pod, program};
 use provost_testkit::wait::{now, until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::load::{Load, POLICIES, dice, no_gap, whole, whole_after_first};
 
@@ -48,29 +48,41 @@ fn whole_after_first_record(fleet: &Fleet, site: &Site) -> u64 {
     })
 }
 
-/// Scenario: SIGTERM for an agent whose hub sends it away, and for one whose hub lets it in and says nothing.
-/// Guarantee: the end does not wait for the hub, and what was recorded meanwhile arrives after the return.
+/// Scenario: SIGTERM for an agent whose hub sends it away, and for one whose hub lets it in and says nothing, with what
+/// it found a moment ago in memory alone, and gone from the manifests before its return. Guarantee: the end does not wait
+/// for the hub, and what was found is on disk then: it arrives after the return, nobody could find it again.
 #[test]
 fn without_its_hub_an_agent_ends_in_time() {
-    let fleet = Fleet::start(POLICIES);
-    let mut site = fleet.enrol("edge-1", json!({}));
-    site.write("web.yaml", &pod("web", true));
-    whole_after_first(&fleet, &site);
-    for (name, fault) in [("cut", Fault::Cut), ("silent", Fault::Silent)] {
+    for fault in [Fault::Cut, Fault::Silent] {
+        let fleet = Fleet::start(POLICIES);
+        let mut site = fleet.enrol("edge-1", json!({}));
+        site.write("web.yaml", &pod("web", true));
+        let before = whole_after_first(&fleet, &site);
         site.link.break_connections();
         site.link.set(fault);
-        site.write(&format!("{name}.yaml"), &pod(name, true));
         let came = site.link.accepted();
         until("the agent tries again", LIMIT, || {
             if site.link.accepted() > came { Ok(()) } else { Err(came.to_string()) }
         });
+        site.write("last.yaml", &pod("last", true));
+        until("it is found, and on disk or not", LIMIT, || {
+            let status = fleet.status(&site);
+            let spool = &status["spool"];
+            let is_found =
+                spool["pending"].as_u64() > Some(0) || spool["lastSeq"].as_u64() > Some(before);
+            if is_found { Ok(()) } else { Err(status.to_string()) }
+        });
         in_time(&site.agent.stop(), &site.agent);
+        std::fs::remove_file(site.manifests().join("last.yaml")).unwrap();
         site.agent.start();
+        site.link.set(Fault::None);
+        site.link.break_connections();
+        let report = whole(&fleet, &site, before);
+        no_gap(&fleet, &site, &report);
+        let closed = fleet.get(&format!("/api/v1/findings?cluster={}&state=closed", site.name));
+        let rows = closed["items"].as_array().unwrap();
+        assert!(rows.iter().any(|row| row["subject"]["name"] == "last"), "{fault:?}: {closed}");
     }
-    site.link.set(Fault::None);
-    site.link.break_connections();
-    let report = whole(&fleet, &site, 0);
-    no_gap(&fleet, &site, &report);
 }
 
 /// Scenario: the link stalls in the middle of a bundle, and both ends are told to end. Guarantee: neither waits for the
@@ -125,7 +137,7 @@ fn a_second_signal_ends_at_once() {
     let mut site = fleet.enrol("edge-1", json!({}));
     let agent_admin = std::fs::read_to_string(site.data().join("admin.addr")).unwrap();
     let addresses = std::fs::read(fleet.path("hub/addresses.json")).unwrap();
-    let addresses: serde_json::Value = serde_json::from_slice(&addresses).unwrap();
+    let addresses: Value = serde_json::from_slice(&addresses).unwrap();
     let hub_admin = addresses["admin"].as_str().unwrap();
     for (daemon, admin, second) in
         [(&mut site.agent, agent_admin.trim(), "TERM"), (&mut fleet.hub, hub_admin, "INT")]
@@ -147,8 +159,7 @@ fn a_second_signal_ends_at_once() {
     }
     let mut half = until("the hub listens again", LIMIT, || {
         let text = std::fs::read(fleet.path("hub/addresses.json")).map_err(|e| e.to_string())?;
-        let addresses: serde_json::Value =
-            serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+        let addresses: Value = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
         TcpStream::connect(addresses["admin"].as_str().unwrap()).map_err(|e| e.to_string())
     });
     half.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").unwrap();
