@@ -16,19 +16,19 @@ use super::receiver::Receiver;
 /// admin token.
 const OWN_FILES: &[&str] = &["token", "hub/admin.token", "hub.yaml", "edge.yaml", "lost.yaml"];
 
-/// Policies that look at what holds the secrets.
-const POLICIES: &[&str] = &[
-    "host-network",
-    "host-pid",
-    "privileged-container",
-    "mutable-image-tag",
-    "allowed-registries",
-    "run-as-non-root",
-    "recommended-labels",
-    "memory-limit",
-];
+/// Allows every registry where no binding says which.
+const SILENT: &str = "allowed-registries";
 
-/// Scenario: 50 secrets in manifests, tokens, a proxy and settings; daemons that log whatever they can.
+/// Every policy of the library: what one of them says of an object is said everywhere.
+fn library() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    let modules = files(&folder).into_iter().filter(|path| path.ends_with("policy.rego"));
+    let names = modules.filter_map(|path| Some(path.parent()?.file_name()?.to_owned()));
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+/// Scenario: 50 secrets in manifests of every kind that the library looks at, in tokens, a proxy and settings; daemons
+/// that log whatever they can, for people and as JSON.
 /// Guarantee: none of them, plain, in base64 or in hex, is in a log, in metrics, in what is exported by OTLP, in the
 /// spool, in a record that travelled, or in the hub's store.
 #[test]
@@ -43,7 +43,10 @@ fn no_secret_is_anywhere_but_where_people_put_it() {
         "otlp_trace_ratio": 1.0,
         "otlp_headers": format!("x-token={}", secrets.plant("the export's header")),
     });
-    let mut fleet = Fleet::start(&log, POLICIES);
+    let policies = library();
+    assert!(policies.len() > 10, "{policies:?}");
+    let policies: Vec<&str> = policies.iter().map(String::as_str).collect();
+    let mut fleet = Fleet::start(&log, &policies);
     for (name, text) in manifests(&mut secrets) {
         fleet.write(&name, &text);
     }
@@ -54,8 +57,10 @@ fn no_secret_is_anywhere_but_where_people_put_it() {
     let (user, password) = (secrets.plant("the proxy's user"), secrets.plant("its password"));
     let proxy = format!("http://{user}:{password}@127.0.0.1:9");
     let more = json!({"token_file": token_file, "proxy": proxy});
-    let mut lost = fleet.agent("lost", &log, &more);
-    let metrics = fleet.settled("edge", &agent, 2);
+    let mut json_log = log.clone();
+    json_log["format"] = json!("json");
+    let mut lost = fleet.agent("lost", &json_log, &more);
+    let metrics = fleet.settled("edge", &agent, 5);
     until("the lost one talks of its proxy", || {
         let log = lost.log();
         if log.contains("no session with the hub") { Ok(()) } else { Err(log) }
@@ -65,6 +70,12 @@ fn no_secret_is_anywhere_but_where_people_put_it() {
     let headers = format!("Authorization: Bearer {stranger}\r\nCookie: session={stranger}\r\n");
     get(fleet.hub_address("api"), &format!("/api/v1/findings?q={stranger}"), &headers).unwrap();
     let findings = fleet.shows("canary-web");
+    for policy in policies.iter().filter(|policy| **policy != SILENT) {
+        assert!(findings.contains(&format!("\"{policy}\"")), "{policy} finds nothing");
+    }
+    let shown = ["status", "--cluster", "edge", "-o", "json"];
+    let shown = fleet.try_provost(&[&["fleet"], &shown[..]].concat()).stdout;
+    let verdicts = fleet.get("/api/v1/verdicts?limit=500").to_string();
     assert!(secrets.0.len() >= 50, "{} secrets", secrets.0.len());
 
     let travelled = fleet.records().concat();
@@ -73,6 +84,8 @@ fn no_secret_is_anywhere_but_where_people_put_it() {
         ("the agent's metrics".to_owned(), metrics.into_bytes()),
         ("the hub's metrics".to_owned(), fleet.hub_metrics().into_bytes()),
         ("the findings".to_owned(), findings.into_bytes()),
+        ("the verdicts".to_owned(), verdicts.into_bytes()),
+        ("what is shown of the cluster".to_owned(), shown),
         ("what travelled".to_owned(), travelled),
     ]);
     for daemon in [&mut agent, &mut lost, &mut fleet.hub] {
@@ -193,7 +206,7 @@ fn manifests(secrets: &mut Secrets) -> Vec<(String, String)> {
             (0..3).map(|n| format!("--token={}", plant(&format!("args of {kind}"), n))).collect();
         let command = plant(&format!("command of {kind}"), 0);
         let spec = format!(
-            "{{hostNetwork: true, hostPID: true, containers: [{{name: a, image: 'registry.example/a:latest', securityContext: {{privileged: true}}, command: [run, {command}], args: [{}], env: [{}]}}]}}",
+            "{{hostNetwork: true, hostPID: true, hostIPC: true, volumes: [{{name: v, hostPath: {{path: /v}}}}], containers: [{{name: a, image: 'registry.example/a:latest', ports: [{{containerPort: 80, hostPort: 80}}], securityContext: {{privileged: true, allowPrivilegeEscalation: true}}, command: [run, {command}], args: [{}], env: [{}]}}]}}",
             args.join(", "),
             env.join(", ")
         );
@@ -209,6 +222,12 @@ fn manifests(secrets: &mut Secrets) -> Vec<(String, String)> {
     };
     let pod = workload("Pod", "canary-web", "v1");
     let deployment = workload("Deployment", "canary-api", "apps/v1");
+    let service = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: canary-port, namespace: shop, annotations: {{{annotations}}}}}\nspec: {{type: NodePort, ports: [{{port: 80, nodePort: 30080}}]}}\n"
+    );
+    let role = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: canary-role, annotations: {{{annotations}}}}}\nrules: [{{apiGroups: [''], resources: [pods], verbs: ['*']}}]\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: canary-binding, annotations: {{{annotations}}}}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}}\nsubjects: [{{kind: User, apiGroup: rbac.authorization.k8s.io, name: ada}}]\n"
+    );
     // Files that cannot be read whole are talked about, too.
     let broken = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: broken}}\nstringData: {{a: {}\n",
@@ -221,6 +240,8 @@ fn manifests(secrets: &mut Secrets) -> Vec<(String, String)> {
         named("map", map),
         named("pod", pod),
         named("deployment", deployment),
+        named("service", service),
+        named("role", role),
         named("broken", broken),
         named("twice", twice.to_owned()),
     ]

@@ -12,5 +12,6 @@ mod canary;
 mod colour;
 mod export;
 mod fleet;
+mod lines;
 mod metrics;
 mod receiver;

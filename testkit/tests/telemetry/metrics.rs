@@ -11,6 +11,9 @@ use super::receiver::Receiver;
 /// Objects that are watched at the end.
 const MANY: usize = 10_000;
 
+/// Who ask for something that is not there.
+const STRANGERS: usize = 50;
+
 /// Name to type and labels.
 type Table = BTreeMap<String, (String, BTreeSet<String>)>;
 
@@ -47,8 +50,8 @@ fn the_table_of_metrics_is_what_the_daemons_expose() {
     }
 }
 
-/// Scenario: 10 objects are watched, then 10,000 more, in a file each. Guarantee: agent and hub have exactly the
-/// series that they had.
+/// Scenario: 10 objects are watched, then 10,000 more, in a file each, a tenth of them with findings; and strangers ask
+/// both for many things that are not there. Guarantee: agent and hub have exactly the series that they had.
 #[test]
 fn series_do_not_grow_with_objects() {
     let receiver = Receiver::start();
@@ -58,19 +61,42 @@ fn series_do_not_grow_with_objects() {
         fleet.write(&format!("{name}.yaml"), &pod(&name, number % 2 == 0));
     }
     let agent = fleet.agent("edge", &log(&receiver), &json!({"token_file": fleet.token()}));
+    fleet.settled("edge", &agent, 10);
+    ask(&fleet, 0..1);
     let few = series(&fleet.settled("edge", &agent, 10));
     let few_hub = series(&fleet.hub_metrics());
     for number in 0..MANY {
         let name = format!("many-{number}");
         let namespace = format!("namespace: n{}", number % 100);
-        let text = pod(&name, false).replace("namespace: shop", &namespace);
+        let text = pod(&name, number % 10 == 0).replace("namespace: shop", &namespace);
         std::fs::write(fleet.manifests().join(format!("{name}.yaml")), text).unwrap();
     }
+    fleet.settled("edge", &agent, MANY + 10);
+    ask(&fleet, 1..STRANGERS);
     let many = series(&fleet.settled("edge", &agent, MANY + 10));
     let many_hub = series(&fleet.hub_metrics());
     assert!(few.len() > 50 && few_hub.len() > 50);
     assert_eq!(many.difference(&few).collect::<Vec<_>>(), Vec::<&String>::new());
     assert_eq!(many_hub.difference(&few_hub).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+/// Each asks for something else, and all of them in the same ways.
+fn ask(fleet: &Fleet, strangers: std::ops::Range<usize>) {
+    let agent = std::fs::read_to_string(fleet.path("edge/admin.addr")).unwrap();
+    let agent = agent.trim().parse().unwrap();
+    for number in strangers {
+        for path in ["/page-", "/api/v1/clusters/", "/api/v1/findings?q="] {
+            get(fleet.hub_address("api"), &format!("{path}{number}"), "").unwrap();
+        }
+        get(fleet.hub_address("admin"), &format!("/page-{number}"), "").unwrap();
+        get(agent, &format!("/page-{number}"), "").unwrap();
+        let object = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": format!("asked-{number}"), "namespace": format!("ask-{number}")},
+            "spec": {"hostNetwork": true, "containers": [{"name": "a", "image": "a:1"}]},
+        });
+        assert_eq!(fleet.review("edge", &object, "")["uid"], "1");
+    }
 }
 
 /// Names with labels, without values.
