@@ -59,7 +59,15 @@ impl FaultProxy {
     /// # Errors
     /// Where no port can be had.
     pub fn start(target: SocketAddr) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), target)
+    }
+
+    /// Listens there.
+    ///
+    /// # Errors
+    /// Where that address cannot be had.
+    pub fn start_at(address: SocketAddr, target: SocketAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let link = Arc::new(Link {
             target: Mutex::new(target),

@@ -9,11 +9,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use provost_runtime::pki::{Ca, TlsKey, Usage, Validity};
 use provost_runtime::tls::install_crypto_provider;
+use provost_testkit::available::left_out;
+use provost_testkit::fault_proxy::{Fault, FaultProxy};
 use provost_testkit::processes::{Daemon, Fleet, LIMIT, Site, pod, status_of};
 use provost_testkit::wait::until;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -258,6 +261,60 @@ fn an_impostor_hears_nothing() {
     site.link.lead_to(real);
     let report = whole(&fleet, &site, before);
     no_gap(&fleet, &site, &report);
+}
+
+/// Scenario: from one moment to the next the hub's name leads to another address, as when a hub moves, and nobody
+/// answers at the old one. Guarantee: the agent looks the name up with every attempt, and comes to its hub by itself
+/// without a gap.
+#[test]
+fn a_hub_whose_name_leads_elsewhere_is_found() {
+    let fleet = Fleet::start(POLICIES);
+    let mut site = fleet.prepare("edge-1", json!({}));
+    let Some(hosts) = Hosts::new(&fleet) else { return };
+    let port = site.link.address().port();
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], port));
+    let moved = FaultProxy::start_at(elsewhere, agents_port(&fleet)).unwrap();
+    let mut settings: Value =
+        serde_json::from_slice(&std::fs::read(site.agent.config()).unwrap()).unwrap();
+    settings["hubs"] = json!([format!("https://{HUB_NAME}:{port}")]);
+    std::fs::write(site.agent.config(), settings.to_string()).unwrap();
+    hosts.lead_to(site.link.address());
+    hosts.start(&mut site.agent);
+    site.write("web.yaml", &pod("web", true));
+    let before = whole_after_first(&fleet, &site);
+    assert_eq!(moved.accepted(), 0);
+    hosts.lead_to(elsewhere);
+    site.link.set(Fault::Cut);
+    site.write("api.yaml", &pod("api", true));
+    let report = whole(&fleet, &site, before);
+    no_gap(&fleet, &site, &report);
+    assert!(moved.accepted() > 0);
+}
+
+const HUB_NAME: &str = "hub.provost.test";
+
+/// The file of names as an agent sees it, and nobody else.
+struct Hosts(PathBuf);
+
+impl Hosts {
+    /// None where the user may not mount; that has been said then.
+    fn new(fleet: &Fleet) -> Option<Self> {
+        let may = std::process::Command::new("unshare").args(["--mount", "true"]).status();
+        if may.is_ok_and(|status| status.success()) {
+            return Some(Self(fleet.path("hosts")));
+        }
+        left_out("a hub's name that leads elsewhere (the test mounts a file of names: needs root)")
+    }
+
+    fn lead_to(&self, address: SocketAddr) {
+        std::fs::write(&self.0, format!("{} {HUB_NAME}\n", address.ip())).unwrap();
+    }
+
+    fn start(&self, agent: &mut Daemon) {
+        let mount = format!("mount --bind '{}' /etc/hosts && exec \"$@\"", self.0.display());
+        let private = ["unshare", "--mount", "--propagation", "private"];
+        agent.start_under(&[&private[..], &["sh", "-c", &mount, "sh"]].concat());
+    }
 }
 
 /// Scenario: the data folder is copied and a second agent runs on the copy, so that two speak with one identity; then the
