@@ -57,7 +57,7 @@ fn no_secret_is_anywhere_but_where_people_put_it() {
     let (user, password) = (secrets.plant("the proxy's user"), secrets.plant("its password"));
     let proxy = format!("http://{user}:{password}@127.0.0.1:9");
     let more = json!({"token_file": token_file, "proxy": proxy});
-    let mut json_log = log.clone();
+    let mut json_log = log;
     json_log["format"] = json!("json");
     let mut lost = fleet.agent("lost", &json_log, &more);
     let metrics = fleet.settled("edge", &agent, 5);
@@ -100,15 +100,7 @@ fn no_secret_is_anywhere_but_where_people_put_it() {
     });
     texts.insert("what was exported".to_owned(), exported.into_bytes());
     texts.extend(left_behind(&fleet));
-    let mut found = String::new();
-    for (place, text) in &texts {
-        let text = String::from_utf8_lossy(text);
-        for (what, shapes) in &secrets.0 {
-            if shapes.iter().any(|shape| text.contains(shape)) {
-                let _ = writeln!(found, "{what} is in {place}");
-            }
-        }
-    }
+    let found = secrets.found_in(&texts);
     assert!(found.is_empty(), "{found}");
 }
 
@@ -150,6 +142,20 @@ impl Secrets {
         let text = format!("canary{}", hex(&random));
         self.know(what, &text);
         text
+    }
+
+    /// Which are in what text, a line each.
+    fn found_in(&self, texts: &BTreeMap<String, Vec<u8>>) -> String {
+        let mut found = String::new();
+        for (place, text) in texts {
+            let text = String::from_utf8_lossy(text);
+            for (what, shapes) in &self.0 {
+                if shapes.iter().any(|shape| text.contains(shape)) {
+                    let _ = writeln!(found, "{what} is in {place}");
+                }
+            }
+        }
+        found
     }
 
     fn know(&mut self, what: &str, text: &str) {
@@ -222,12 +228,6 @@ fn manifests(secrets: &mut Secrets) -> Vec<(String, String)> {
     };
     let pod = workload("Pod", "canary-web", "v1");
     let deployment = workload("Deployment", "canary-api", "apps/v1");
-    let service = format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: canary-port, namespace: shop, annotations: {{{annotations}}}}}\nspec: {{type: NodePort, ports: [{{port: 80, nodePort: 30080}}]}}\n"
-    );
-    let role = format!(
-        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: canary-role, annotations: {{{annotations}}}}}\nrules: [{{apiGroups: [''], resources: [pods], verbs: ['*']}}]\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: canary-binding, annotations: {{{annotations}}}}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}}\nsubjects: [{{kind: User, apiGroup: rbac.authorization.k8s.io, name: ada}}]\n"
-    );
     // Files that cannot be read whole are talked about, too.
     let broken = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: broken}}\nstringData: {{a: {}\n",
@@ -240,11 +240,24 @@ fn manifests(secrets: &mut Secrets) -> Vec<(String, String)> {
         named("map", map),
         named("pod", pod),
         named("deployment", deployment),
-        named("service", service),
-        named("role", role),
+        named("service", service(&annotations)),
+        named("role", roles(&annotations)),
         named("broken", broken),
         named("twice", twice.to_owned()),
     ]
+}
+
+fn service(annotations: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: canary-port, namespace: shop, annotations: {{{annotations}}}}}\nspec: {{type: NodePort, ports: [{{port: 80, nodePort: 30080}}]}}\n"
+    )
+}
+
+/// A role that allows much, and who has all.
+fn roles(annotations: &str) -> String {
+    format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: canary-role, annotations: {{{annotations}}}}}\nrules: [{{apiGroups: [''], resources: [pods], verbs: ['*']}}]\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: canary-binding, annotations: {{{annotations}}}}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}}\nsubjects: [{{kind: User, apiGroup: rbac.authorization.k8s.io, name: ada}}]\n"
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {
