@@ -144,6 +144,8 @@ impl Fleet {
             token: token.map(|token| token.to_text().to_string()).unwrap_or_default(),
             ..Settings::default()
         };
+        // Not the default port: tests run side by side.
+        settings.admin.listen.set_port(0);
         settings.reconnect.first_ms = 1;
         settings.reconnect.cap_ms = 100;
         let config = AgentConfig::check(settings).unwrap();

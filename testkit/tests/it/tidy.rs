@@ -228,6 +228,35 @@ fn the_root_holds_what_is_known() {
     report("the tree and its description differ", &broken);
 }
 
+/// Where the finder sends its reader, there is something.
+#[test]
+fn the_finder_finds() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page");
+    let (_, finder) = page.split_once("## One-minute finder").expect("the finder");
+    let (finder, _) = finder.split_once("\n## ").expect("what follows it");
+    let rows = finder.lines().filter(|line| line.starts_with("| "));
+    let named: Vec<String> = rows
+        .filter_map(|row| row.split('|').nth(2))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter(|name| name.contains('/') || name.ends_with(".md"))
+        .flat_map(alternatives)
+        .collect();
+    assert!(named.len() > 100, "found only {} paths: the reading is broken", named.len());
+    let placeholder = |path: &String| path.contains('<');
+    let broken: Vec<_> = named
+        .into_iter()
+        .filter(|path| !placeholder(path) && !root().join(path).exists())
+        .collect();
+    report("ARCHITECTURE.md sends to what is not there", &broken);
+}
+
+/// `a/{b,c}.rs` as `a/b.rs` and `a/c.rs`.
+fn alternatives(path: &str) -> Vec<String> {
+    let Some((before, rest)) = path.split_once('{') else { return vec![path.to_owned()] };
+    let Some((names, after)) = rest.split_once('}') else { return vec![path.to_owned()] };
+    names.split(',').map(|name| format!("{before}{name}{after}")).collect()
+}
+
 #[test]
 fn no_name_says_nothing() {
     let broken: Vec<_> = sources()
@@ -274,4 +303,5 @@ fn the_checks_themselves_see_what_they_should() {
     assert!(names_library("    let x = sqlx::query(\"\");", "sqlx"));
     assert!(!names_library("// regorus::Value is not used here", "regorus"));
     assert!(!names_library("tokio_rustls::TlsAcceptor", "rustls"));
+    assert_eq!(alternatives("a/{b,c}.rs"), ["a/b.rs", "a/c.rs"]);
 }
