@@ -118,7 +118,7 @@ fn gvk(node: &Node) -> Result<Option<Gvk>, Refused> {
     for (entry, text) in [api_version, kind].into_iter().zip(&mut texts) {
         match (&entry.value.value, entry.value.as_str()) {
             (Value::Null, _) | (_, Some("")) => return Ok(None),
-            (_, Some(written)) => *text = written,
+            (_, Some(written)) => *text = plain("", &entry.key, &entry.value, written)?,
             _ => {
                 let message =
                     format!("`{}` is {}, not a string", entry.key, entry.value.type_name());
@@ -156,13 +156,21 @@ fn resource(node: &Node, gvk: Gvk) -> Result<Option<Resource>, Refused> {
     Ok(Some(Resource { gvk, namespace: namespace.unwrap_or_default(), name }))
 }
 
+/// What names an object, as no API server takes it with control characters in it.
+fn plain<'a>(above: &str, key: &str, node: &Node, text: &'a str) -> Result<&'a str, Refused> {
+    if text.chars().any(char::is_control) {
+        return Err((node.at, format!("`{above}{key}` has a control character in it")));
+    }
+    Ok(text)
+}
+
 /// A field of metadata that is text; an empty one counts as missing.
 fn text_field(metadata: Option<&Node>, key: &str) -> Result<Option<String>, Refused> {
     let Some(node) = metadata.and_then(|metadata| metadata.get(key)) else { return Ok(None) };
     match &node.value {
         Value::Null => Ok(None),
         Value::String(text) if text.is_empty() => Ok(None),
-        Value::String(text) => Ok(Some(text.clone())),
+        Value::String(text) => Ok(Some(plain("metadata.", key, node, text)?.to_owned())),
         _ => Err((node.at, format!("`metadata.{key}` is {}, not a string", node.type_name()))),
     }
 }

@@ -1,7 +1,7 @@
 //! A directory of manifests as a source: watched, and looked at again at intervals.
 //!
 //! Once all files were read, only those are whose size, time or place changed; where such a file may say what
-//! others are, all are again. A file that cannot be read, or not any more, is no deletion: its objects are said to
+//! others are, or there is something that cannot be seen, all are again. A file that cannot be read, or not any more, is no deletion: its objects are said to
 //! be unreadable and keep their verdicts, and health says which file it is. While one cannot be read whose objects
 //! nobody knows, as after a restart, only what is known to be gone is gone, and no listing ends. Of two objects with
 //! one key the first by path counts, as the other would overwrite it in a cluster in an order that nobody chose.
@@ -59,6 +59,8 @@ pub struct ManifestsSource {
 struct Last {
     set: Digest,
     stamps: Stamps,
+    /// What that look could not see.
+    unseen: Vec<Problem>,
     /// Files that may say what others are.
     ruling: Vec<Input>,
     /// All was read, and no object stood twice.
@@ -112,7 +114,7 @@ impl ManifestsSource {
         // Looked at before it is read: what changes meanwhile is seen to have changed the next time.
         let look = Look::at(&self.settings.dir);
         match &mut self.last {
-            Some(last) if last.set == set => {
+            Some(last) if last.set == set && last.unseen == look.found.problems => {
                 let difference = look.since(&last.stamps);
                 if difference.is_empty() {
                     return self;
@@ -172,6 +174,7 @@ impl ManifestsSource {
         round.say(Change::Begin(Scope::Everything));
         let mut held = Held::new();
         let Look { found, stamps } = look;
+        let unseen = found.problems.clone();
         let Visited { problems, ruling } =
             visit(dir, found, namespace.as_deref(), |document| round.hold(document, &mut held));
         let is_short = problems.iter().any(hides_files);
@@ -197,7 +200,7 @@ impl ManifestsSource {
         round.say(Change::Complete { set, unavailable: Vec::new() });
         let is_whole = problems.is_empty() && round.duplicates.is_empty();
         self.known = held;
-        self.last = Some(Last { set, stamps, ruling, is_whole });
+        self.last = Some(Last { set, stamps, unseen, ruling, is_whole });
         self
     }
 }

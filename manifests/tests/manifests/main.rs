@@ -176,6 +176,16 @@ fn bad_input_of_each_kind_is_a_problem_and_says_where() {
             &["3:18: `metadata.name` is a number"],
         ),
         (
+            "nul.yaml",
+            b"apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: \"a\\0b\"}\n".to_vec(),
+            &["3:32: `metadata.namespace` has a control character"],
+        ),
+        (
+            "bell.json",
+            br#"{"apiVersion": "v1", "kind": "Po\u0007d", "metadata": {"name": "a"}}"#.to_vec(),
+            &["1:30: `kind` has a control character"],
+        ),
+        (
             "meta.yaml",
             b"apiVersion: v1\nkind: Pod\nmetadata: [a]\n".to_vec(),
             &["3:11: `metadata` is a list"],

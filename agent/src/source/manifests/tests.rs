@@ -198,6 +198,23 @@ async fn a_file_that_was_never_readable_keeps_open_what_nobody_saw() {
     watched.shutdown.trigger();
 }
 
+/// Guarantee: what cannot be read and is new is told while the source runs, and so is that it is gone.
+#[tokio::test]
+async fn what_comes_and_cannot_be_read_is_told() {
+    let mut watched = Watched::start(&[("a.yaml", &map("one"))]);
+    let well =
+        Listing { exist: names(&["one"]), closes: true, healthy: true, ..Listing::default() };
+    assert_eq!(watched.listing().await, well);
+    let link = watched.folder.path().join("b.yaml");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    let ill =
+        Listing { closes: false, healthy: false, exist: names(&["one"]), ..Listing::default() };
+    watched.until(&ill).await;
+    fs::remove_file(link).unwrap();
+    watched.until(&well).await;
+    watched.shutdown.trigger();
+}
+
 #[tokio::test]
 async fn of_two_objects_with_one_key_the_first_counts() {
     let mut watched = Watched::start(&[("a.yaml", &map("one")), ("b.yaml", &map("one"))]);
