@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -124,11 +125,40 @@ fn left_behind(fleet: &Fleet) -> BTreeMap<String, Vec<u8>> {
     };
     let mut texts = BTreeMap::new();
     for path in files(&fleet.path("")).into_iter().filter(|path| !is_own(path)) {
-        texts.insert(path.display().to_string(), fs::read(&path).unwrap());
+        let bytes = fs::read(&path).unwrap();
+        texts.insert(format!("{} inflated", path.display()), inflated(&bytes, NESTED));
+        texts.insert(path.display().to_string(), bytes);
     }
-    assert!(texts.keys().any(|name| name.contains("/edge/spool/")), "{:?}", texts.keys());
+    let is_record = |(name, text): (&String, &Vec<u8>)| {
+        name.contains("/edge/spool/") && String::from_utf8_lossy(text).contains("canary-web")
+    };
+    assert!(texts.iter().any(is_record), "no record is seen in the spool: {:?}", texts.keys());
     assert!(texts.keys().any(|name| name.ends_with("hub/hub.db")));
     texts
+}
+
+/// Compressed packs in compressed pages, and one more.
+const NESTED: u32 = 3;
+const LARGEST: u64 = 16 * 1024 * 1024;
+const ZSTD_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
+
+/// Whatever stands compressed in a file, wherever it begins.
+fn inflated(bytes: &[u8], nested: u32) -> Vec<u8> {
+    let mut all = Vec::new();
+    let starts = bytes.windows(ZSTD_MAGIC.len()).enumerate();
+    for (start, _) in starts.filter(|(_, window)| *window == ZSTD_MAGIC) {
+        let mut inner = Vec::new();
+        if let Ok(decoder) = zstd::stream::read::Decoder::with_buffer(&bytes[start..]) {
+            // What follows the frame is no frame: what came before that counts.
+            let _ = decoder.single_frame().take(LARGEST).read_to_end(&mut inner);
+        }
+        if nested > 0 {
+            let within = inflated(&inner, nested - 1);
+            all.extend(within);
+        }
+        all.extend(inner);
+    }
+    all
 }
 
 /// By what it is: the forms in which it could be seen.

@@ -130,7 +130,10 @@ fn documented() -> Table {
     let mut table = Table::new();
     for line in text.lines().filter(|line| line.starts_with("| `pro")) {
         let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let &[name, kind, _unit, labels, _meaning] = &cells[..] else { continue };
+        let &[name, kind, unit, labels, _meaning] = &cells[..] else { continue };
+        let stem = name.trim_matches('`').trim_end_matches("_total");
+        let named = ["seconds", "bytes"].into_iter().find(|unit| stem.ends_with(unit));
+        assert_eq!(unit, named.unwrap_or_default(), "the unit of {name}");
         let labels = labels.split(',').map(|label| label.trim().trim_matches('`').to_owned());
         let labels = labels.filter(|label| !label.is_empty()).collect();
         let before = table.insert(name.trim_matches('`').to_owned(), (kind.to_owned(), labels));
